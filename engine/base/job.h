@@ -1,0 +1,114 @@
+/* job.h - what a job asks, what its events tell, what the scheduler counts: the words that engine.h,
+ * schedule/ and decode/ share.  Everything outside the engine gets it through engine/engine.h.
+ * Lifetimes: a job's arrays are copied by engine_submit_take(); an event's memory is borrowed until
+ * the callback returns. */
+#ifndef LOQUAT_BASE_JOB_H
+#define LOQUAT_BASE_JOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/error.h"
+
+struct engine_model;
+
+struct engine_logit_bias {
+    int32_t token;
+    float bias; /* -100 .. 100 added to the logit */
+};
+
+/* Order: logit bias, penalties, then temperature 0 takes the best (lowest id among equals); else
+ * temperature, top-k, min-p, top-p, one draw keyed by (seed, choice, position). */
+struct engine_sampling {
+    float temperature;         /* 0 = greedy */
+    uint32_t top_k;            /* 0 = off */
+    float top_p;               /* 1 = off */
+    float min_p;               /* 0 = off */
+    float repetition_penalty;  /* 1 = off; Keskar et al., 2019; over prompt and output */
+    float presence_penalty, frequency_penalty; /* 0 = off; over the output, as OpenAI defines them */
+    uint64_t seed;
+    const struct engine_logit_bias *bias; /* n_bias of them; copied by submit */
+    size_t n_bias;
+};
+void engine_sampling_init(struct engine_sampling *s); /* greedy, everything off */
+
+struct engine_text {
+    const char *bytes;
+    size_t len;
+};
+
+struct engine_event;
+
+/* Everything here is copied by engine_submit_take() except `prompt`, which it takes over (malloc'ed),
+ * also when it fails. */
+struct engine_job {
+    struct engine_model *model;
+    int32_t *prompt;
+    size_t n_prompt;                  /* 1 .. context-1 */
+    size_t max_tokens;                /* prompt + max_tokens may not exceed the context; 0 = no generation */
+    unsigned choices;                 /* sequences from this prompt, 1 .. LIMIT_CHOICES */
+    struct engine_sampling sampling;
+    const struct engine_text *stop;   /* stop strings: excluded from the text, also across tokens */
+    size_t n_stop;
+    const int32_t *stop_tokens;
+    size_t n_stop_tokens;
+    bool ignore_eos;                  /* end tokens are ordinary tokens */
+    bool show_control;                /* names of control tokens appear in the text */
+    bool logprobs;                    /* of generated tokens */
+    bool prompt_logprobs;             /* one PROMPT event a chunk, before the first STEP; no prefix reuse */
+    unsigned top_logprobs;            /* alternatives per token, 0 .. LIMIT_TOP_LOGPROBS */
+    uint64_t cache_salt;              /* prefixes are shared only between equal salts */
+    const char *tag;                  /* request id for logs, or NULL */
+    void (*on_event)(void *user, const struct engine_event *event);
+    void *user;
+};
+
+enum engine_event_kind { ENGINE_EVENT_PROMPT, ENGINE_EVENT_STEP, ENGINE_EVENT_FINAL };
+enum engine_finish { ENGINE_FINISH_NONE, ENGINE_FINISH_STOP, ENGINE_FINISH_LENGTH, ENGINE_FINISH_ERROR };
+
+struct engine_alternative {
+    int32_t id;
+    float logprob;
+};
+
+struct engine_token {
+    int32_t id;
+    float logprob;      /* of the model's own distribution, before bias, penalties and temperature; 0 when not asked */
+    bool has_logprob;   /* false for the first prompt token */
+    unsigned n_top;
+    const struct engine_alternative *top; /* best first */
+};
+
+struct engine_usage {
+    size_t prompt_tokens, cached_tokens, completion_tokens;
+    uint64_t queue_ns, prefill_ns, decode_ns; /* waiting, until the first token, from there to the end */
+};
+
+struct engine_event {
+    enum engine_event_kind kind;
+    uint64_t job;
+    unsigned choice;                    /* PROMPT, STEP */
+    const struct engine_token *tokens;  /* PROMPT: prompt tokens in order; STEP: what was just generated */
+    size_t n_tokens;
+    const char *text;                   /* STEP: whole code points that are now certain (no stop string can begin in them) */
+    size_t text_len;
+    enum engine_finish finish;          /* STEP: not NONE on the choice's last */
+    const char *stop_string;            /* when a stop string ended it; else NULL.  stop_len bytes */
+    size_t stop_len;
+    uint64_t time_ns;                   /* clock_ns() when it was made */
+    struct engine_usage usage;          /* FINAL */
+    const struct error *error;          /* FINAL: NULL when all is well */
+};
+
+struct engine_stats {
+    size_t queued_jobs, queued_tokens, running_sequences;
+    uint64_t kv_bytes_total, kv_bytes_used;     /* used: referenced by sequences */
+    uint64_t kv_bytes_cached;                   /* unreferenced, kept for prefixes */
+    uint64_t prompt_tokens, cached_tokens, generated_tokens; /* totals since start */
+    uint64_t prefix_queries, prefix_hits;       /* tokens looked up and found, as vLLM counts */
+    uint64_t preemptions, ticks, jobs_finished, jobs_cancelled, jobs_failed;
+    uint64_t busy_ns;                           /* time in ticks */
+    double tokens_per_second;                   /* recent, prompt and generated; 0 at first */
+};
+#endif
