@@ -1,0 +1,87 @@
+/* exec.c - a kernel set, a pool and the scratch memory of both the caller and the workers.
+ * Scratch only grows; one loop's use of it ends before the next begins.
+ * Thread: one at a time; exec_scratch() by the worker that it names. */
+#include <stdlib.h>
+
+#include "engine/kernels/set.h"
+
+enum { ALIGNMENT = 64 };
+
+struct scratch {
+    void *data;
+    size_t bytes;
+};
+
+struct exec {
+    const struct kernel_set *set;
+    struct pool *pool;
+    struct scratch shared;
+    struct scratch *workers; /* pool_threads() of them */
+};
+
+int exec_create(const struct kernel_set *set, struct pool *pool, struct exec **out, struct error *e)
+{
+    struct exec *x = calloc(1, sizeof *x);
+    if (!x)
+        return error_no_memory(e);
+    x->set = set;
+    x->pool = pool;
+    x->workers = calloc(pool_threads(pool), sizeof *x->workers);
+    if (!x->workers) {
+        free(x);
+        return error_no_memory(e);
+    }
+    *out = x;
+    return 0;
+}
+
+void exec_free(struct exec *x)
+{
+    if (!x)
+        return;
+    for (unsigned i = 0; i < pool_threads(x->pool); i++)
+        free(x->workers[i].data);
+    free(x->workers);
+    free(x->shared.data);
+    free(x);
+}
+
+struct pool *exec_pool(const struct exec *x)
+{
+    return x->pool;
+}
+
+const struct kernel_set *exec_kernels(const struct exec *x)
+{
+    return x->set;
+}
+
+static void *grow(struct scratch *s, size_t bytes)
+{
+    if (bytes <= s->bytes)
+        return s->data;
+    size_t whole;
+    if (__builtin_add_overflow(bytes, ALIGNMENT - 1, &whole))
+        return NULL;
+    whole -= whole % ALIGNMENT;
+    void *data = aligned_alloc(ALIGNMENT, whole);
+    if (!data)
+        return NULL;
+    free(s->data);
+    s->data = data;
+    s->bytes = whole;
+    return data;
+}
+
+float *exec_scratch(struct exec *x, unsigned worker, size_t floats)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(floats, sizeof(float), &bytes))
+        return NULL;
+    return grow(&x->workers[worker], bytes);
+}
+
+void *exec_shared(struct exec *x, size_t bytes)
+{
+    return grow(&x->shared, bytes);
+}

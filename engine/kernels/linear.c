@@ -1,0 +1,176 @@
+/* linear.c - cuts a group of matrix products into tiles and hands them to the pool.
+ * Activations are quantised once per group.  A tile is a run of panels, small enough that an unlucky
+ * thread leaves little undone, times at most ROWS_PER_TILE rows, which then stay in the second-level
+ * cache.  How it is cut never shows in the results: see kernels.h for the order of every sum. */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "engine/kernels/set.h"
+
+enum {
+    ROWS_PER_TILE = 64,
+    TILES_PER_THREAD = 8,
+    TILE_BYTES_MIN = 16384,  /* of weights times rows: about a microsecond of work */
+    TILE_BYTES_MAX = 131072, /* of weights */
+    QUANTISE_ALONE = 16384,  /* values that are quantised without waking the pool */
+    QUANTISE_ROWS = 8
+};
+
+struct linear_call {
+    struct exec *e;
+    const struct kernel_set *set;
+    const float *x;
+    size_t rows, cols;
+    struct quant_rows a;
+    const struct linear_part *parts;
+    size_t n_parts;
+    size_t tile_bytes; /* of weights in one tile */
+    size_t row_tiles;
+    atomic_bool failed;
+};
+
+static struct quant_rows rows_from(struct quant_rows a, size_t row, size_t cols)
+{
+    size_t block = row * (cols / QUANT_BLOCK);
+    return (struct quant_rows){a.q + row * cols, a.dx + block, a.sx + block, a.sum + block};
+}
+
+static void quantise_range(const struct linear_call *c, size_t first, size_t count)
+{
+    for (size_t r = first; r < first + count; r++) {
+        struct quant_rows out = rows_from(c->a, r, c->cols);
+        c->set->quantise(c->x + r * c->cols, c->cols, &out);
+    }
+}
+
+static void quantise_chunk(void *context, size_t chunk, unsigned worker)
+{
+    const struct linear_call *c = context;
+    (void)worker;
+    size_t first = chunk * QUANTISE_ROWS, left = c->rows - first;
+    quantise_range(c, first, left < QUANTISE_ROWS ? left : QUANTISE_ROWS);
+}
+
+static int quantise_activations(struct linear_call *c)
+{
+    size_t values, blocks, bytes;
+    if (__builtin_mul_overflow(c->rows, c->cols, &values) || __builtin_mul_overflow(values, 2, &bytes))
+        return -1;
+    blocks = values / QUANT_BLOCK;
+    uint8_t *memory = exec_shared(c->e, values + 3 * blocks * sizeof(float));
+    if (!memory)
+        return -1;
+    c->a.q = (int8_t *)memory;
+    c->a.dx = (float *)(void *)(memory + values);
+    c->a.sx = c->a.dx + blocks;
+    c->a.sum = (int32_t *)(void *)(c->a.sx + blocks);
+    if (values <= QUANTISE_ALONE)
+        quantise_range(c, 0, c->rows);
+    else
+        pool_run(exec_pool(c->e), (c->rows + QUANTISE_ROWS - 1) / QUANTISE_ROWS, quantise_chunk, c);
+    return 0;
+}
+
+static size_t panels_of(const struct weight *w)
+{
+    return (w->rows + PANEL_ROWS - 1) / PANEL_ROWS;
+}
+
+static size_t panels_per_tile(const struct linear_call *c, const struct weight *w)
+{
+    size_t n = c->tile_bytes / panel_bytes(w->dtype, w->cols);
+    return n ? n : 1;
+}
+
+static size_t panel_tiles(const struct linear_call *c, const struct weight *w)
+{
+    size_t per_tile = panels_per_tile(c, w);
+    return (panels_of(w) + per_tile - 1) / per_tile;
+}
+
+static void run_tile(struct linear_call *c, const struct linear_part *p, size_t panel_tile, size_t row_tile,
+                     unsigned worker)
+{
+    const struct weight *w = p->w;
+    size_t per_tile = panels_per_tile(c, w), panel = panel_tile * per_tile, row = row_tile * ROWS_PER_TILE;
+    size_t panels_left = panels_of(w) - panel, rows_left = c->rows - row;
+    struct linear_tile t = {
+        .cols = c->cols, .stride = p->stride, .panel_bytes = panel_bytes(w->dtype, w->cols)};
+    t.n_panels = panels_left < per_tile ? panels_left : per_tile;
+    t.rows = rows_left < ROWS_PER_TILE ? rows_left : ROWS_PER_TILE;
+    t.panels = (const uint8_t *)w->panels + panel * t.panel_bytes;
+    t.out_cols = w->rows - panel * PANEL_ROWS;
+    if (t.out_cols > t.n_panels * PANEL_ROWS)
+        t.out_cols = t.n_panels * PANEL_ROWS;
+    t.x = c->x + row * c->cols;
+    if (c->a.q)
+        t.a = rows_from(c->a, row, c->cols);
+    t.out = p->out + row * p->stride + panel * PANEL_ROWS;
+    t.bias = p->bias ? p->bias + panel * PANEL_ROWS : NULL;
+    if (c->set->scratch_floats) {
+        t.scratch = exec_scratch(c->e, worker, c->set->scratch_floats(c->cols));
+        if (!t.scratch) {
+            atomic_store(&c->failed, true);
+            return;
+        }
+    }
+    c->set->linear[w->dtype](&t);
+}
+
+/* Chunks count row tiles fastest, so that neighbours in time share their weights. */
+static void linear_chunk(void *context, size_t chunk, unsigned worker)
+{
+    struct linear_call *c = context;
+    size_t row_tile = chunk % c->row_tiles, panel_tile = chunk / c->row_tiles;
+    for (size_t i = 0; i < c->n_parts; i++) {
+        size_t tiles = panel_tiles(c, c->parts[i].w);
+        if (panel_tile < tiles) {
+            run_tile(c, &c->parts[i], panel_tile, row_tile, worker);
+            return;
+        }
+        panel_tile -= tiles;
+    }
+}
+
+static size_t choose_tile_bytes(const struct linear_call *c)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < c->n_parts; i++)
+        total += c->parts[i].w->bytes;
+    size_t rows = c->rows < ROWS_PER_TILE ? c->rows : ROWS_PER_TILE;
+    size_t bytes = total / (pool_threads(exec_pool(c->e)) * (size_t)TILES_PER_THREAD) * c->row_tiles;
+    if (bytes > TILE_BYTES_MAX)
+        return TILE_BYTES_MAX;
+    return bytes < TILE_BYTES_MIN / rows ? TILE_BYTES_MIN / rows : bytes;
+}
+
+int linear_group(struct exec *e, const float *x, size_t rows, const struct linear_part *parts, size_t n_parts)
+{
+    if (rows == 0 || n_parts == 0)
+        return 0;
+    struct linear_call c = {.e = e,
+                            .set = exec_kernels(e),
+                            .x = x,
+                            .rows = rows,
+                            .cols = parts[0].w->cols,
+                            .parts = parts,
+                            .n_parts = n_parts};
+    bool quantised = false;
+    for (size_t i = 0; i < n_parts; i++)
+        quantised |= dtype_is_quantised(parts[i].w->dtype);
+    if (quantised && !c.set->float_activations)
+        TRY(quantise_activations(&c));
+    c.row_tiles = (rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE;
+    c.tile_bytes = choose_tile_bytes(&c);
+    size_t tiles = 0;
+    for (size_t i = 0; i < n_parts; i++)
+        tiles += panel_tiles(&c, parts[i].w);
+    pool_run(exec_pool(e), tiles * c.row_tiles, linear_chunk, &c);
+    return atomic_load(&c.failed) ? -1 : 0;
+}
+
+int linear(struct exec *e, float *out, const float *x, size_t rows, const struct weight *w)
+{
+    struct linear_part part = {.out = out, .stride = w->rows, .w = w};
+    return linear_group(e, x, rows, &part, 1);
+}

@@ -1,0 +1,217 @@
+/* scalar.c - the slow, readable reference: portable C that every other set must equal bit for bit.
+ * A vector is an array of 16 lanes; loops.inc and math.inc hold the bodies.  Where the processor has
+ * no fused multiply-add, the C library's fmaf() gives the same bits. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/kernels/set.h"
+
+typedef struct {
+    float lane[16];
+} vf;
+typedef struct {
+    int32_t lane[16];
+} vi;
+
+#define KERNEL_SET  kernel_set_scalar
+#define KERNEL_NAME "scalar"
+enum { TILE_ROWS = 4, DIM_VECTORS = 1 };
+
+#define LANES(i) for (int i = 0; i < 16; i++)
+
+static inline uint32_t float_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
+static inline float float_from(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline vf vf_set(float f)
+{
+    vf v;
+    LANES(i) v.lane[i] = f;
+    return v;
+}
+
+static inline vf vf_load(const float *p)
+{
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline vf vf_load_n(const float *p, size_t n)
+{
+    vf v = vf_set(0.0f);
+    memcpy(&v, p, n * sizeof *p);
+    return v;
+}
+
+static inline void vf_store(float *p, vf v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static inline void vf_store_n(float *p, vf v, size_t n)
+{
+    memcpy(p, &v, n * sizeof *p);
+}
+
+static inline vf vf_load_f16(const void *p)
+{
+    uint16_t half[16];
+    memcpy(half, p, sizeof half);
+    vf v;
+    LANES(i) v.lane[i] = f16_to_f32(half[i]);
+    return v;
+}
+
+static inline vf vf_load_bf16(const void *p)
+{
+    uint16_t half[16];
+    memcpy(half, p, sizeof half);
+    vf v;
+    LANES(i) v.lane[i] = bf16_to_f32(half[i]);
+    return v;
+}
+
+static inline void vf_store_f16(uint16_t *p, vf v)
+{
+    LANES(i) p[i] = f32_to_f16(v.lane[i]);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    LANES(i) a.lane[i] += b.lane[i];
+    return a;
+}
+
+static inline vf vf_sub(vf a, vf b)
+{
+    LANES(i) a.lane[i] -= b.lane[i];
+    return a;
+}
+
+static inline vf vf_mul(vf a, vf b)
+{
+    LANES(i) a.lane[i] *= b.lane[i];
+    return a;
+}
+
+static inline vf vf_div(vf a, vf b)
+{
+    LANES(i) a.lane[i] /= b.lane[i];
+    return a;
+}
+
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    LANES(i) c.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]);
+    return c;
+}
+
+static inline vf vf_max(vf a, vf b)
+{
+    LANES(i) a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+    return a;
+}
+
+static inline vf vf_min(vf a, vf b)
+{
+    LANES(i) a.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
+    return a;
+}
+
+static inline vf vf_abs(vf a)
+{
+    LANES(i) a.lane[i] = float_from(float_bits(a.lane[i]) & 0x7fffffffu);
+    return a;
+}
+
+static inline vf vf_zero_below(vf x, float low, vf v)
+{
+    LANES(i) v.lane[i] = x.lane[i] < low ? 0.0f : v.lane[i];
+    return v;
+}
+
+static inline vf vf_exponent(vf shifted)
+{
+    LANES(i) shifted.lane[i] = float_from((float_bits(shifted.lane[i]) << 23) + 0x3f800000u);
+    return shifted;
+}
+
+static inline vf vf_keep(vf v, size_t from, size_t to, float other)
+{
+    LANES(i) v.lane[i] = (size_t)i >= from && (size_t)i < to ? v.lane[i] : other;
+    return v;
+}
+
+static inline float vf_fold_add(vf v)
+{
+    for (int width = 8; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            v.lane[i] += v.lane[i + width];
+    return v.lane[0];
+}
+
+static inline float vf_fold_max(vf v)
+{
+    for (int width = 8; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            v.lane[i] = v.lane[i] > v.lane[i + width] ? v.lane[i] : v.lane[i + width];
+    return v.lane[0];
+}
+
+static inline void vf_store_low_bytes(int8_t *p, vf v)
+{
+    LANES(i) p[i] = (int8_t)(uint8_t)float_bits(v.lane[i]);
+}
+
+static inline vf vi_to_float(vi v)
+{
+    vf f;
+    LANES(i) f.lane[i] = (float)v.lane[i];
+    return f;
+}
+
+static inline vi vi_sub(vi v, int32_t n)
+{
+    LANES(i) v.lane[i] -= n;
+    return v;
+}
+
+static inline void dots_nibbles(const uint8_t *w, const int8_t *q, size_t q_stride, int rows, vi *dot)
+{
+    for (int r = 0; r < rows; r++, q += q_stride)
+        LANES(i)
+        {
+            int32_t sum = 0;
+            for (int c = 0; c < 16; c++) {
+                uint8_t pair = w[64 * (c / 4) + 4 * i + c % 4];
+                sum += (pair & 15) * q[c] + (pair >> 4) * q[16 + c];
+            }
+            dot[r].lane[i] = sum;
+        }
+}
+
+static inline void dots_bytes(const uint8_t *w, const int8_t *q, size_t q_stride, const int32_t *sum,
+                              size_t sum_stride, int rows, vi *dot)
+{
+    for (int r = 0; r < rows; r++, q += q_stride, sum += sum_stride)
+        LANES(i)
+        {
+            int32_t total = -128 * *sum;
+            for (int c = 0; c < 32; c++)
+                total += w[64 * (c / 4) + 4 * i + c % 4] * q[c];
+            dot[r].lane[i] = total;
+        }
+}
+
+#include "engine/kernels/loops.inc"
