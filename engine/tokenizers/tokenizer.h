@@ -1,0 +1,69 @@
+/* tokenizer.h - text to token ids and back.
+ * A tokenizer is immutable once built: any thread may use it.  Byte-level BPE follows GPT-2
+ * (Radford et al., 2019) with the pre-tokenizer patterns of the models that name them. */
+#ifndef LOQUAT_TOKENIZERS_TOKENIZER_H
+#define LOQUAT_TOKENIZERS_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/tokenizer_spec.h"
+#include "engine/base/error.h"
+
+struct tokenizer;
+
+int tokenizer_create(const struct tokenizer_spec *spec, struct tokenizer **out, struct error *e);
+void tokenizer_free(struct tokenizer *t);
+
+size_t tokenizer_size(const struct tokenizer *t);
+const struct tokenizer_spec *
+tokenizer_special(const struct tokenizer *t); /* bos, eos … and flags; no arrays */
+const char *tokenizer_pre(const struct tokenizer *t);
+
+enum {
+    TOKENIZE_ADD_SPECIAL = 1,  /* BOS/EOS as the checkpoint asks */
+    TOKENIZE_PARSE_SPECIAL = 2 /* "<|im_end|>" in the text is that token */
+};
+
+/* Bytes [start, end) of the text that are a user's words: no special token is recognised in or across them.
+ */
+struct text_span {
+    size_t start, end;
+};
+
+/* Grows as tokens come; ids is malloc'ed and owned by whoever holds the list. */
+struct token_list {
+    int32_t *ids;
+    size_t n, cap;
+};
+void token_list_free(struct token_list *l);
+int token_list_add(struct token_list *l, int32_t id, struct error *e);
+
+/* Appends to *out.  text must be UTF-8; literal spans are ascending and disjoint.
+ * Time is O(len log len) on any text. */
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
+                     const struct text_span *literal, size_t n_literal, struct token_list *out,
+                     struct error *e);
+
+/* The bytes a token stands for (not always whole characters).  Control tokens: their name, e.g. "<|im_end|>".
+ * Borrowed.  id must be < tokenizer_size(). */
+const char *tokenizer_token_bytes(const struct tokenizer *t, int32_t id, size_t *len);
+bool tokenizer_is_control(const struct tokenizer *t, int32_t id);
+bool tokenizer_is_end(const struct tokenizer *t, int32_t id); /* ends a generation: eos, eot and their like */
+
+/* Streaming detokenisation: whole code points only.  Bytes that can never become UTF-8 come out as U+FFFD.
+ * Control tokens give no text unless show_control. */
+struct detokenizer {
+    const struct tokenizer *tokenizer;
+    bool show_control;
+    unsigned char pending[4];
+    uint8_t n_pending;
+    bool started; /* something was emitted or skipped: a leading space rule is over */
+};
+void detokenizer_init(struct detokenizer *d, const struct tokenizer *t, bool show_control);
+void detokenizer_push(struct detokenizer *d, int32_t id, struct buf *out);
+void detokenizer_finish(struct detokenizer *d, struct buf *out); /* an incomplete end becomes U+FFFD */
+
+#endif
