@@ -1,0 +1,309 @@
+/* sampler.c - see sampler.h.
+ * Nothing sorts the vocabulary: candidates are filtered by value first, and top-p sorts only as many of the best
+ * as it needs, four times more each round. */
+#include "engine/decode/sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/hash.h"
+#include "engine/base/limits.h"
+#include "engine/kernels/kernels.h"
+
+enum { TOP_P_FIRST = 64 };
+
+/* Colder than this the division overflows before the answer changes. */
+#define GREEDY_BELOW 1e-5f
+
+struct candidate {
+    float logit, weight; /* weight: exp(logit - best) */
+    int32_t id;
+};
+
+struct sampler {
+    struct engine_sampling options;
+    struct engine_logit_bias *bias;
+    unsigned choice;
+    size_t vocabulary;
+    bool penalties;
+    uint32_t *output_count; /* (vocabulary), only with penalties */
+    bool *in_prompt;
+    int32_t *seen; /* distinct ids of prompt and output */
+    size_t n_seen;
+};
+
+void sampler_scratch_free(struct sampler_scratch *s)
+{
+    free(s->memory);
+    s->memory = NULL;
+    s->bytes = 0;
+}
+
+static void *scratch_take(struct sampler_scratch *s, size_t bytes)
+{
+    if (s->bytes < bytes) {
+        sampler_scratch_free(s);
+        s->memory = malloc(bytes);
+        s->bytes = s->memory ? bytes : 0;
+    }
+    return s->memory;
+}
+
+static int prepare_penalties(struct sampler *s, const int32_t *prompt, size_t n)
+{
+    s->output_count = calloc(s->vocabulary, sizeof *s->output_count);
+    s->in_prompt = calloc(s->vocabulary, sizeof *s->in_prompt);
+    s->seen = calloc(s->vocabulary, sizeof *s->seen);
+    if (!s->output_count || !s->in_prompt || !s->seen)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        if (!s->in_prompt[prompt[i]]) {
+            s->in_prompt[prompt[i]] = true;
+            s->seen[s->n_seen++] = prompt[i];
+        }
+    }
+    return 0;
+}
+
+int sampler_create(const struct engine_sampling *options, unsigned choice, size_t vocabulary, const int32_t *prompt,
+                   size_t n, struct sampler **out, struct error *e)
+{
+    struct sampler *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_no_memory(e);
+    s->options = *options;
+    s->choice = choice;
+    s->vocabulary = vocabulary;
+    s->penalties = options->repetition_penalty != 1.0f || options->presence_penalty != 0.0f ||
+                   options->frequency_penalty != 0.0f;
+    if (s->penalties && prepare_penalties(s, prompt, n) < 0)
+        goto fail;
+    if (options->n_bias) {
+        s->bias = malloc(options->n_bias * sizeof *s->bias);
+        if (!s->bias)
+            goto fail;
+        memcpy(s->bias, options->bias, options->n_bias * sizeof *s->bias);
+    }
+    s->options.bias = s->bias;
+    *out = s;
+    return 0;
+fail:
+    sampler_free(s);
+    return error_no_memory(e);
+}
+
+void sampler_free(struct sampler *s)
+{
+    if (!s)
+        return;
+    free(s->bias);
+    free(s->output_count);
+    free(s->in_prompt);
+    free(s->seen);
+    free(s);
+}
+
+void sampler_accept(struct sampler *s, int32_t token)
+{
+    if (!s->penalties)
+        return;
+    if (s->output_count[token]++ == 0 && !s->in_prompt[token])
+        s->seen[s->n_seen++] = token;
+}
+
+static void apply_bias(const struct sampler *s, float *logits)
+{
+    for (size_t i = 0; i < s->options.n_bias; i++)
+        logits[s->options.bias[i].token] += s->options.bias[i].bias;
+}
+
+static void apply_penalties(const struct sampler *s, float *logits)
+{
+    for (size_t i = 0; i < s->n_seen; i++) {
+        int32_t id = s->seen[i];
+        uint32_t count = s->output_count[id];
+        float x = logits[id];
+        x = x > 0 ? x / s->options.repetition_penalty : x * s->options.repetition_penalty;
+        x -= s->options.frequency_penalty * (float)count;
+        x -= count > 0 ? s->options.presence_penalty : 0;
+        logits[id] = x;
+    }
+}
+
+/* A number in [0, 1) from 53 bits. */
+static double draw(const struct sampler *s, size_t position)
+{
+    uint64_t h = hash_mix(hash_mix(hash_mix(0x6c6f71756174u, s->options.seed), s->choice), position);
+    return (double)(h >> 11) * 0x1p-53;
+}
+
+static bool before(const struct candidate *a, const struct candidate *b)
+{
+    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
+}
+
+static void swap(struct candidate *a, struct candidate *b)
+{
+    struct candidate t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* Moves the k best of c[0 … n) to the front in any order (Hoare's quickselect, median of three). */
+static void select_best(struct candidate *c, size_t n, size_t k)
+{
+    size_t low = 0, high = n;
+    while (high - low > 1 && k > low && k < high) {
+        size_t middle = low + (high - low) / 2;
+        if (before(&c[middle], &c[low]))
+            swap(&c[middle], &c[low]);
+        if (before(&c[high - 1], &c[low]))
+            swap(&c[high - 1], &c[low]);
+        if (before(&c[middle], &c[high - 1]))
+            swap(&c[middle], &c[high - 1]);
+        size_t store = low; /* the pivot waits at high-1 */
+        for (size_t i = low; i + 1 < high; i++) {
+            if (before(&c[i], &c[high - 1]))
+                swap(&c[i], &c[store++]);
+        }
+        swap(&c[store], &c[high - 1]);
+        if (k <= store)
+            high = store;
+        else
+            low = store + 1;
+    }
+}
+
+static int compare(const void *a, const void *b)
+{
+    return before(a, b) ? -1 : before(b, a) ? 1 : 0;
+}
+
+static double sum_of_weights(const struct candidate *c, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)c[i].weight;
+    return sum;
+}
+
+/* The smallest set of the best whose share reaches top_p comes to the front, sorted; returns its size. */
+static size_t keep_top_p(struct candidate *c, size_t n, double top_p)
+{
+    double goal = top_p * sum_of_weights(c, n), sum = 0;
+    size_t sorted = 0;
+    for (size_t k = TOP_P_FIRST; sorted < n; k *= 4) {
+        size_t end = k < n ? k : n;
+        select_best(c + sorted, n - sorted, end - sorted);
+        qsort(c + sorted, end - sorted, sizeof *c, compare);
+        for (; sorted < end; sorted++) {
+            sum += (double)c[sorted].weight;
+            if (sum >= goal)
+                return sorted + 1;
+        }
+    }
+    return n;
+}
+
+static size_t keep_min_p(struct candidate *c, size_t n, float min_p)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (c[i].weight >= min_p) /* the best has weight 1 */
+            c[kept++] = c[i];
+    }
+    return kept;
+}
+
+static size_t fill_candidates(const struct sampler *s, const float *logits, struct candidate *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->vocabulary; i++) {
+        if (logits[i] > -INFINITY) {
+            c[n].logit = logits[i] / s->options.temperature;
+            c[n].id = (int32_t)i;
+            n++;
+        }
+    }
+    return n;
+}
+
+static int32_t draw_from(const struct candidate *c, size_t n, double u)
+{
+    double goal = u * sum_of_weights(c, n), sum = 0;
+    for (size_t i = 0; i + 1 < n; i++) {
+        sum += (double)c[i].weight;
+        if (sum > goal)
+            return c[i].id;
+    }
+    return c[n - 1].id;
+}
+
+static int32_t sample(const struct sampler *s, const float *logits, size_t position, struct candidate *c)
+{
+    const struct engine_sampling *o = &s->options;
+    size_t n = fill_candidates(s, logits, c);
+    if (n == 0)
+        return (int32_t)row_argmax(logits, s->vocabulary);
+    if (o->top_k && o->top_k < n) {
+        select_best(c, n, o->top_k);
+        n = o->top_k;
+        qsort(c, n, sizeof *c, compare);
+    }
+    float best = c[0].logit;
+    for (size_t i = 1; i < n; i++)
+        best = c[i].logit > best ? c[i].logit : best;
+    for (size_t i = 0; i < n; i++)
+        c[i].weight = expf(c[i].logit - best);
+    if (o->min_p > 0)
+        n = keep_min_p(c, n, o->min_p);
+    if (o->top_p < 1)
+        n = keep_top_p(c, n, (double)o->top_p);
+    return draw_from(c, n, draw(s, position));
+}
+
+int32_t sampler_pick(const struct sampler *s, const float *logits, size_t position,
+                     struct sampler_scratch *scratch)
+{
+    bool changed = s->penalties || s->options.n_bias;
+    bool greedy = s->options.temperature < GREEDY_BELOW;
+    if (!changed && greedy)
+        return (int32_t)row_argmax(logits, s->vocabulary);
+    size_t row_bytes = (s->vocabulary * sizeof(float) + 63) & ~(size_t)63;
+    char *memory = scratch_take(scratch, row_bytes + s->vocabulary * sizeof(struct candidate));
+    if (!memory)
+        return -1;
+    float *row = (float *)(void *)memory;
+    if (changed) {
+        memcpy(row, logits, s->vocabulary * sizeof *row);
+        apply_bias(s, row);
+        if (s->penalties)
+            apply_penalties(s, row);
+        logits = row;
+    }
+    if (greedy)
+        return (int32_t)row_argmax(logits, s->vocabulary);
+    return sample(s, logits, position, (struct candidate *)(void *)(memory + row_bytes));
+}
+
+void logprobs_of(const struct kernel_set *kernels, const float *logits, size_t vocabulary, unsigned n_top,
+                 struct engine_token *token, struct engine_alternative *top)
+{
+    float total = row_log_sum_exp(kernels, logits, vocabulary);
+    unsigned n = 0;
+    for (size_t i = 0; i < vocabulary && n_top > 0; i++) {
+        if (n == n_top && !(logits[i] > top[n - 1].logprob))
+            continue;
+        unsigned at = n < n_top ? n++ : n - 1;
+        for (; at > 0 && logits[i] > top[at - 1].logprob; at--)
+            top[at] = top[at - 1];
+        top[at] = (struct engine_alternative){(int32_t)i, logits[i]};
+    }
+    for (unsigned i = 0; i < n; i++)
+        top[i].logprob -= total;
+    token->logprob = logits[token->id] - total;
+    token->has_logprob = true;
+    token->n_top = n;
+    token->top = top;
+}
