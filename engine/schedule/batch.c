@@ -1,0 +1,356 @@
+/* batch.c - see batch.h.
+ * Order inside a tick: gather -> forward -> prefix pages -> prompt events -> sample in parallel -> tell.
+ * Only the sampling runs on the pool; events are sent one after another, oldest sequence first. */
+#include "engine/schedule/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/clock.h"
+#include "engine/models/arch.h"
+
+/* A sequence (or a follower that forks from it) that gets a token from one row of logits. */
+struct pick {
+    struct sequence *sequence;
+    const float *logits;
+    struct engine_token token;
+    struct engine_alternative top[LIMIT_TOP_LOGPROBS];
+};
+
+struct batch_runner {
+    struct exec *exec;
+    struct sampler_scratch *scratch; /* one a pool worker */
+    size_t cap_rows, cap_items, cap_pages, cap_logits, cap_picks;
+    int32_t *tokens;
+    uint32_t *positions, *logit_rows;
+    struct attention_span *spans;
+    size_t *first_logit; /* (items) index of an item's first logit row */
+    void **pages;
+    float *logits;
+    struct pick *picks;
+    size_t n_picks, vocabulary;
+};
+
+int batch_runner_create(struct exec *x, struct batch_runner **out, struct error *e)
+{
+    struct batch_runner *r = calloc(1, sizeof *r);
+    if (!r)
+        return error_no_memory(e);
+    r->exec = x;
+    r->scratch = calloc(pool_threads(exec_pool(x)), sizeof *r->scratch);
+    if (!r->scratch) {
+        free(r);
+        return error_no_memory(e);
+    }
+    *out = r;
+    return 0;
+}
+
+void batch_runner_free(struct batch_runner *r)
+{
+    if (!r)
+        return;
+    for (unsigned i = 0; i < pool_threads(exec_pool(r->exec)); i++)
+        sampler_scratch_free(&r->scratch[i]);
+    void *buffers[] = {r->scratch, r->tokens, r->positions, r->logit_rows, r->spans,
+                       r->first_logit, r->pages, r->logits, r->picks};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
+        free(buffers[i]);
+    free(r);
+}
+
+/* Contents are not kept. */
+static int grow(void *pointer, size_t count, size_t size)
+{
+    void **p = pointer;
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - 63)
+        return -1;
+    free(*p);
+    *p = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    return *p ? 0 : -1;
+}
+
+static int grow_all(struct batch_runner *r, size_t rows, size_t items, size_t pages)
+{
+    if (rows > r->cap_rows) {
+        r->cap_rows = 0;
+        TRY(grow(&r->tokens, rows, sizeof *r->tokens));
+        TRY(grow(&r->positions, rows, sizeof *r->positions));
+        TRY(grow(&r->logit_rows, rows, sizeof *r->logit_rows));
+        r->cap_rows = rows;
+    }
+    if (items > r->cap_items) {
+        r->cap_items = 0;
+        TRY(grow(&r->spans, items, sizeof *r->spans));
+        TRY(grow(&r->first_logit, items, sizeof *r->first_logit));
+        r->cap_items = items;
+    }
+    if (pages > r->cap_pages) {
+        r->cap_pages = 0;
+        TRY(grow(&r->pages, pages, sizeof *r->pages));
+        r->cap_pages = pages;
+    }
+    return 0;
+}
+
+/* Its last pending token is in this tick, and something is to be generated. */
+static bool will_sample(const struct batch_item *item)
+{
+    const struct sequence *s = item->sequence;
+    return s->n_computed + item->take == s->n_tokens && s->job->spec.max_tokens > 0;
+}
+
+/* The row of position p tells the log probability of prompt token p + 1. */
+static bool wants_logits(const struct batch_item *item, size_t position)
+{
+    const struct sequence *s = item->sequence;
+    if (s->job->spec.prompt_logprobs && s->choice == 0 && position + 1 < s->job->spec.n_prompt)
+        return true;
+    return position + 1 == s->n_tokens && will_sample(item);
+}
+
+static void add_rows(struct batch_runner *r, struct batch *b, const struct batch_item *item)
+{
+    const struct sequence *s = item->sequence;
+    for (size_t i = 0; i < item->take; i++) {
+        size_t position = s->n_computed + i;
+        r->tokens[b->rows] = s->tokens[position];
+        r->positions[b->rows] = (uint32_t)position;
+        if (wants_logits(item, position))
+            r->logit_rows[b->n_logit_rows++] = (uint32_t)b->rows;
+        b->rows++;
+    }
+}
+
+static int gather(struct batch_runner *r, const struct batch_item *items, size_t n, struct batch *b)
+{
+    size_t rows = 0, pages = 0, used = 0;
+    for (size_t i = 0; i < n; i++) {
+        rows += items[i].take;
+        pages += items[i].sequence->n_pages;
+    }
+    TRY(grow_all(r, rows, n, pages));
+    memset(b, 0, sizeof *b);
+    for (size_t i = 0; i < n; i++) {
+        const struct sequence *s = items[i].sequence;
+        r->first_logit[i] = b->n_logit_rows;
+        r->spans[i] = (struct attention_span){b->rows, items[i].take, s->n_computed, r->pages + used};
+        for (size_t p = 0; p < s->n_pages; p++)
+            r->pages[used++] = s->pages[p]->data;
+        add_rows(r, b, &items[i]);
+    }
+    if (b->n_logit_rows * r->vocabulary > r->cap_logits) {
+        r->cap_logits = 0;
+        TRY(grow(&r->logits, b->n_logit_rows * r->vocabulary, sizeof(float)));
+        r->cap_logits = b->n_logit_rows * r->vocabulary;
+    }
+    b->tokens = r->tokens;
+    b->positions = r->positions;
+    b->spans = r->spans;
+    b->n_spans = n;
+    b->logit_rows = r->logit_rows;
+    b->logits = r->logits;
+    return 0;
+}
+
+/* Log probabilities of prompt tokens first .. first+n-1 (n at most BATCH_LOGPROB_ROWS + 1) out of this tick's rows. */
+struct prompt_report {
+    const struct batch_runner *runner;
+    const struct sequence *sequence;
+    const float *logits;  /* of the row before the first token that has one */
+    size_t first, first_row_token;
+    struct engine_token tokens[BATCH_LOGPROB_ROWS + 1];
+    struct engine_alternative top[BATCH_LOGPROB_ROWS + 1][LIMIT_TOP_LOGPROBS];
+};
+
+static void report_token(void *context, size_t i, unsigned worker)
+{
+    struct prompt_report *p = context;
+    (void)worker;
+    size_t index = p->first + i, vocabulary = p->runner->vocabulary;
+    struct engine_token *t = &p->tokens[i];
+    *t = (struct engine_token){.id = p->sequence->tokens[index]};
+    if (index == 0)
+        return;
+    logprobs_of(exec_kernels(p->runner->exec), p->logits + (index - p->first_row_token) * vocabulary, vocabulary,
+                p->sequence->job->spec.top_logprobs, t, p->top[i]);
+}
+
+/* Tells prompt tokens that were not told before (a preempted sequence computes some of them again). */
+static int report_prompt(struct batch_runner *r, const struct batch_item *item, size_t first_logit)
+{
+    struct sequence *s = item->sequence;
+    const struct job *j = s->job;
+    size_t end = s->n_computed + item->take + 1; /* the last row tells of the token after it */
+    end = end < j->spec.n_prompt ? end : j->spec.n_prompt;
+    if (!j->spec.prompt_logprobs || s->choice != 0 || s->n_reported >= end)
+        return 0;
+    struct prompt_report *p = calloc(1, sizeof *p);
+    if (!p)
+        return -1;
+    p->runner = r;
+    p->sequence = s;
+    p->logits = r->logits + first_logit * r->vocabulary;
+    p->first = s->n_reported;
+    p->first_row_token = s->n_computed + 1;
+    pool_run(exec_pool(r->exec), end - p->first, report_token, p);
+    job_send_prompt(s->job, p->tokens, end - p->first);
+    s->n_reported = end;
+    free(p);
+    return 0;
+}
+
+static int add_pick(struct batch_runner *r, struct sequence *s, const float *logits)
+{
+    if (r->n_picks == r->cap_picks) {
+        size_t cap = r->cap_picks ? r->cap_picks * 2 : 16;
+        struct pick *picks = realloc(r->picks, cap * sizeof *picks);
+        if (!picks)
+            return -1;
+        r->picks = picks;
+        r->cap_picks = cap;
+    }
+    r->picks[r->n_picks].sequence = s;
+    r->picks[r->n_picks].logits = logits;
+    r->n_picks++;
+    return 0;
+}
+
+static int add_picks(struct batch_runner *r, struct sequence *s, const float *logits)
+{
+    struct job *j = s->job;
+    TRY(add_pick(r, s, logits));
+    if (s->choice != 0)
+        return 0;
+    for (unsigned i = 1; i < j->spec.choices; i++) {
+        if (j->sequences[i].state != SEQUENCE_FOLLOWING)
+            continue;
+        sequence_fork(&j->sequences[i], s);
+        TRY(add_pick(r, &j->sequences[i], logits));
+    }
+    return 0;
+}
+
+static void pick_one(void *context, size_t i, unsigned worker)
+{
+    struct batch_runner *r = context;
+    struct pick *p = &r->picks[i];
+    const struct engine_job *spec = &p->sequence->job->spec;
+    p->token = (struct engine_token){0};
+    p->token.id = sampler_pick(p->sequence->sampler, p->logits, p->sequence->n_tokens, &r->scratch[worker]);
+    if (p->token.id >= 0 && spec->logprobs)
+        logprobs_of(exec_kernels(r->exec), p->logits, r->vocabulary, spec->top_logprobs, &p->token, p->top);
+}
+
+static void finish_sequence(struct sequence *s)
+{
+    s->state = SEQUENCE_DONE;
+    sequence_release_pages(s);
+    s->job->n_open--;
+}
+
+static bool is_stop_token(const struct job *j, int32_t id)
+{
+    if (!j->spec.ignore_eos && token_ends_generation(j->served->tokenizer, id))
+        return true;
+    for (size_t i = 0; i < j->spec.n_stop_tokens; i++) {
+        if (j->spec.stop_tokens[i] == id)
+            return true;
+    }
+    return false;
+}
+
+static void accept(struct sequence *s, const struct engine_token *token)
+{
+    struct job *j = s->job;
+    enum engine_finish finish = ENGINE_FINISH_NONE;
+    bool ok = true;
+    int stop = -1;
+    s->tokens[s->n_tokens++] = token->id;
+    sampler_accept(s->sampler, token->id);
+    j->usage.completion_tokens++;
+    if (!j->first_token_ns)
+        j->first_token_ns = clock_ns();
+    if (is_stop_token(j, token->id))
+        finish = ENGINE_FINISH_STOP;
+    else if ((stop = text_stream_push(s->text, token->id, &ok)) >= 0)
+        finish = ENGINE_FINISH_STOP;
+    else if (s->n_tokens - j->spec.n_prompt == j->spec.max_tokens)
+        finish = ENGINE_FINISH_LENGTH;
+    if (finish != ENGINE_FINISH_NONE)
+        text_stream_finish(s->text);
+    if (!ok) {
+        error_no_memory(&j->failure);
+        return;
+    }
+    job_send_step(j, s, token, finish, stop);
+    if (finish != ENGINE_FINISH_NONE)
+        finish_sequence(s);
+}
+
+/* A job that generates nothing ends when its prompt is read. */
+static void finish_prompt_only(struct job *j)
+{
+    for (unsigned i = 0; i < j->spec.choices; i++) {
+        job_send_step(j, &j->sequences[i], NULL, ENGINE_FINISH_LENGTH, -1);
+        finish_sequence(&j->sequences[i]);
+    }
+}
+
+static void fail_items(const struct batch_item *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        error_no_memory(&items[i].sequence->job->failure);
+}
+
+/* After the forward pass: what is computed now, which rows are to be sampled. */
+static void advance(struct batch_runner *r, const struct batch_item *item, size_t first_logit, bool keep_prefix,
+                    struct batch_result *result)
+{
+    struct sequence *s = item->sequence;
+    struct job *j = s->job;
+    bool sample = will_sample(item);
+    if (report_prompt(r, item, first_logit) < 0) {
+        error_no_memory(&j->failure);
+        return;
+    }
+    size_t first = s->n_computed, last_logit = first_logit;
+    for (size_t p = first; p + 1 < first + item->take; p++)
+        last_logit += wants_logits(item, p);
+    s->n_computed += item->take;
+    if (first < j->spec.n_prompt)
+        result->prompt_tokens += (s->n_computed < j->spec.n_prompt ? s->n_computed : j->spec.n_prompt) - first;
+    if (keep_prefix)
+        sequence_keep_prefix(s);
+    if (sample && add_picks(r, s, r->logits + last_logit * r->vocabulary) < 0)
+        error_no_memory(&j->failure);
+    else if (!sample && s->n_computed == s->n_tokens)
+        finish_prompt_only(j);
+}
+
+struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items, size_t n,
+                              bool keep_prefix)
+{
+    struct batch b;
+    struct batch_result result = {0, 0};
+    r->n_picks = 0;
+    r->vocabulary = m->model->shape.vocabulary;
+    if (gather(r, items, n, &b) < 0 || m->model->arch->forward(m->model, r->exec, &b) < 0) {
+        fail_items(items, n);
+        return result;
+    }
+    for (size_t i = 0; i < n; i++)
+        advance(r, &items[i], r->first_logit[i], keep_prefix, &result);
+    pool_run(exec_pool(r->exec), r->n_picks, pick_one, r);
+    for (size_t i = 0; i < r->n_picks; i++) {
+        struct pick *p = &r->picks[i];
+        if (p->token.id < 0) {
+            error_no_memory(&p->sequence->job->failure);
+        } else {
+            accept(p->sequence, &p->token);
+            result.generated_tokens++;
+        }
+    }
+    return result;
+}

@@ -1,0 +1,31 @@
+/* batch.h - one model's work in a tick: rows gathered, computed, sampled, told.
+ * Thread: the scheduler's. */
+#ifndef LOQUAT_SCHEDULE_BATCH_H
+#define LOQUAT_SCHEDULE_BATCH_H
+
+#include "engine/schedule/job.h"
+
+/* Prompt log probabilities need the logits of every row: so many at once, to bound their memory. */
+enum { BATCH_LOGPROB_ROWS = 64 };
+
+struct batch_runner; /* buffers that grow to the largest batch seen */
+
+struct batch_item {
+    struct sequence *sequence;
+    size_t take; /* tokens from n_computed on; their pages are there */
+};
+
+struct batch_result {
+    size_t prompt_tokens, generated_tokens;
+};
+
+int batch_runner_create(struct exec *x, struct batch_runner **out, struct error *e);
+void batch_runner_free(struct batch_runner *r);
+
+/* Computes the items (all of model m), samples where a sequence has caught up, sends PROMPT and STEP events and
+ * marks what ended as done.  keep_prefix: full pages enter the prefix tree.  When memory is out the jobs
+ * concerned get their `failure` set. */
+struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items, size_t n,
+                              bool keep_prefix);
+
+#endif

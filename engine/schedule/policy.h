@@ -1,0 +1,29 @@
+/* policy.h - what runs in the next tick.  A policy is a pure function of the state it is shown, so it is
+ * tested without a model.  To add one: policy_NAME.c with a struct policy, its line in meson.build, its
+ * row in policy.c. */
+#ifndef LOQUAT_SCHEDULE_POLICY_H
+#define LOQUAT_SCHEDULE_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* One runnable sequence; the array is in order of age, oldest first. */
+struct plan_sequence {
+    size_t pending;    /* tokens that are not in the cache yet, at least 1 */
+    size_t most;       /* tokens it may have in one tick; 0 = no limit of its own */
+    bool decoding;     /* it waits for its next generated token only */
+};
+
+struct policy {
+    const char *name;
+    /* Fills take[i] with the tokens of sequence i for this tick: 0 .. pending.  The sum is at most budget, or
+     * the number of decoding sequences where that is more; at least one is not 0 when n > 0. */
+    void (*plan)(const struct plan_sequence *sequences, size_t n, size_t budget, size_t *take);
+};
+
+/* The rows, each defined in its own file. */
+extern const struct policy policy_decode_first;
+
+const struct policy *policy_find(const char *name); /* NULL or "" = the first row; NULL when unknown */
+
+#endif

@@ -1,0 +1,606 @@
+/* test_scheduler.c - the scheduler with a model that has no weights but reads its pages.
+ * The fake family writes each token into its place in the pages and derives the next token from every token it
+ * finds there, so a wrong page, a missed copy, a stale prefix or a lost row changes the answer.  What each prompt
+ * must give is computed here in a few lines, and compared under batching, preemption, prefixes and choices. */
+#include <check.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/hash.h"
+#include "engine/kernels/kernels.h"
+#include "engine/models/arch.h"
+#include "engine/schedule/scheduler.h"
+#include "engine/tokenizers/tokenizer.h"
+
+enum { VOCABULARY = 256, CONTEXT = 2048, END_TOKEN = 255 };
+
+/* ---- the fake family ------------------------------------------------------------------------- */
+
+static atomic_size_t forward_rows;
+static atomic_uint slow_us;
+
+static int32_t next_token(uint64_t hash)
+{
+    return (int32_t)(hash % (VOCABULARY - 1)); /* never the end token */
+}
+
+static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
+{
+    size_t logit = 0;
+    (void)m;
+    (void)x;
+    for (size_t i = 0; i < b->n_spans; i++) {
+        const struct attention_span *s = &b->spans[i];
+        for (size_t r = 0; r < s->rows; r++) {
+            size_t row = s->first_row + r, position = s->first_position + r;
+            uint64_t hash = 0;
+            ck_assert_uint_eq(b->positions[row], position);
+            ((int32_t *)s->pages[position / KV_PAGE_TOKENS])[position % KV_PAGE_TOKENS] = b->tokens[row];
+            if (logit == b->n_logit_rows || b->logit_rows[logit] != row)
+                continue;
+            for (size_t p = 0; p <= position; p++)
+                hash = hash_mix(hash, (uint64_t)((int32_t *)s->pages[p / KV_PAGE_TOKENS])[p % KV_PAGE_TOKENS]);
+            float *logits = b->logits + logit++ * VOCABULARY;
+            memset(logits, 0, VOCABULARY * sizeof *logits);
+            logits[next_token(hash)] = 10;
+        }
+    }
+    ck_assert_uint_eq(logit, b->n_logit_rows);
+    forward_rows += b->rows;
+    if (slow_us)
+        usleep(slow_us);
+    return 0;
+}
+
+static const struct arch fake_arch = {.name = "fake", .forward = fake_forward};
+static struct model fake_model = {
+    .arch = &fake_arch,
+    .shape = {.vocabulary = VOCABULARY, .trained_context = CONTEXT, .layers = 1, .embedding = 16, .kv_heads = 1,
+              .head_dim = 16},
+    .context = CONTEXT,
+    .kv_dtype = DTYPE_F32,
+};
+
+static void expect_tokens(const int32_t *prompt, size_t n_prompt, int32_t *out, size_t n)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < n_prompt; i++)
+        hash = hash_mix(hash, (uint64_t)prompt[i]);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = next_token(hash);
+        hash = hash_mix(hash, (uint64_t)out[i]);
+    }
+}
+
+/* A vocabulary of 255 single bytes and an end token. */
+static struct tokenizer *make_tokenizer(void)
+{
+    static struct token_spec tokens[VOCABULARY];
+    static char texts[VOCABULARY][4];
+    struct tokenizer_spec spec = {.model = "gpt2", .pre = "gpt-2", .n_tokens = VOCABULARY, .tokens = tokens,
+                                  .bos = -1, .eos = END_TOKEN, .eot = -1, .unk = -1, .sep = -1, .pad = -1};
+    struct tokenizer *t = NULL;
+    struct error e = {0};
+    for (int i = 0; i < VOCABULARY; i++) {
+        snprintf(texts[i], sizeof texts[i], i == END_TOKEN ? "<e>" : "%c", 33 + i % 94);
+        if (i >= 94 && i != END_TOKEN) /* byte-level spelling of bytes above ASCII: U+00A1 + k */
+            snprintf(texts[i], sizeof texts[i], "%c%c", 0xc4 + (i - 94) / 64, 0x80 + (i - 94) % 64);
+        tokens[i] = (struct token_spec){texts[i], (uint32_t)strlen(texts[i]),
+                                        i == END_TOKEN ? TOKEN_CONTROL : TOKEN_NORMAL, 0};
+    }
+    ck_assert_msg(tokenizer_create(&spec, &t, &e) == 0, "%s", e.text);
+    return t;
+}
+
+/* ---- the bench ------------------------------------------------------------------------------- */
+
+static struct pool *pool;
+static struct exec *exec;
+static struct scheduler *scheduler;
+static struct served_model served;
+
+static struct scheduler_options default_options(void)
+{
+    return (struct scheduler_options){.kv_memory = 4 << 20, .batch_tokens = 64, .max_sequences = 32,
+                                      .queue_requests = 10000, .queue_tokens = 10000000,
+                                      .queue_deadline_ns = UINT64_C(60000000000), .prefix_reuse = true};
+}
+
+static void open_scheduler(struct scheduler_options o)
+{
+    struct error e = {0};
+    ck_assert_int_eq(pool_create(2, &pool, &e), 0);
+    ck_assert_int_eq(exec_create(kernels_select("scalar", &e), pool, &exec, &e), 0);
+    o.exec = exec;
+    served = (struct served_model){.model = &fake_model, .tokenizer = make_tokenizer()};
+    slow_us = 0;
+    forward_rows = 0;
+    ck_assert_int_eq(scheduler_create(&o, &scheduler, &e), 0);
+}
+
+static void close_scheduler(void)
+{
+    scheduler_stop(scheduler);
+    served_model_release(&served);
+    scheduler_free(scheduler);
+    tokenizer_free((struct tokenizer *)(uintptr_t)served.tokenizer);
+    exec_free(exec);
+    pool_free(pool);
+}
+
+enum { MOST_CHOICES = 4, MOST_TOKENS = 512 };
+
+struct answer {
+    int32_t tokens[MOST_CHOICES][MOST_TOKENS];
+    size_t n[MOST_CHOICES];
+    enum engine_finish finish[MOST_CHOICES];
+    int32_t prompt[MOST_TOKENS * 4];
+    size_t n_prompt, n_prompt_logprobs;
+    int finals;
+    enum error_kind error;
+    struct engine_usage usage;
+    uint64_t id;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+static void on_event(void *user, const struct engine_event *event)
+{
+    struct answer *a = user;
+    pthread_mutex_lock(&lock);
+    ck_assert_int_eq(a->finals, 0); /* nothing follows the final event */
+    for (size_t i = 0; i < event->n_tokens; i++) {
+        if (event->kind == ENGINE_EVENT_PROMPT) {
+            a->n_prompt_logprobs += event->tokens[i].has_logprob;
+            a->prompt[a->n_prompt++] = event->tokens[i].id;
+        } else {
+            a->tokens[event->choice][a->n[event->choice]++] = event->tokens[i].id;
+        }
+    }
+    if (event->kind == ENGINE_EVENT_STEP && event->finish != ENGINE_FINISH_NONE)
+        a->finish[event->choice] = event->finish;
+    if (event->kind == ENGINE_EVENT_FINAL) {
+        a->finals++;
+        a->error = event->error ? event->error->kind : ERROR_NONE;
+        a->usage = event->usage;
+    }
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static void wait_final(struct answer *a)
+{
+    pthread_mutex_lock(&lock);
+    while (!a->finals)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+static void wait_tokens(struct answer *a, size_t n)
+{
+    pthread_mutex_lock(&lock);
+    while (a->n[0] < n && !a->finals)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+/* Prompt number `seed`: `shared` tokens that all have, then its own. */
+static void make_prompt(int32_t *prompt, size_t n, size_t shared, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++)
+        prompt[i] = (int32_t)(hash_mix(i < shared ? 0 : seed, i) % (VOCABULARY - 1));
+}
+
+static struct engine_job make_job(struct answer *a, size_t n_prompt, size_t shared, uint64_t seed, size_t max_tokens)
+{
+    struct engine_job job = {.n_prompt = n_prompt, .max_tokens = max_tokens, .choices = 1,
+                             .sampling = {.top_p = 1, .repetition_penalty = 1}, .on_event = on_event, .user = a};
+    job.prompt = malloc(n_prompt * sizeof *job.prompt);
+    make_prompt(job.prompt, n_prompt, shared, seed);
+    memset(a, 0, sizeof *a);
+    return job;
+}
+
+static void submit(struct engine_job *job)
+{
+    struct error e = {0};
+    uint64_t id;
+    ck_assert_msg(scheduler_submit_take(scheduler, &served, job, &id, &e) == 0, "%s", e.text);
+    ck_assert_uint_ne(id, 0);
+    ((struct answer *)job->user)->id = id;
+}
+
+static void check_answer(const struct answer *a, size_t n_prompt, size_t shared, uint64_t seed, size_t max_tokens,
+                         unsigned choices)
+{
+    int32_t prompt[MOST_TOKENS * 4], expected[MOST_TOKENS];
+    make_prompt(prompt, n_prompt, shared, seed);
+    expect_tokens(prompt, n_prompt, expected, max_tokens);
+    ck_assert_int_eq(a->error, ERROR_NONE);
+    for (unsigned c = 0; c < choices; c++) {
+        ck_assert_uint_eq(a->n[c], max_tokens);
+        ck_assert_int_eq(a->finish[c], ENGINE_FINISH_LENGTH);
+        ck_assert_mem_eq(a->tokens[c], expected, max_tokens * sizeof *expected);
+    }
+    ck_assert_uint_eq(a->usage.prompt_tokens, n_prompt);
+    ck_assert_uint_eq(a->usage.completion_tokens, max_tokens * choices);
+}
+
+static struct engine_stats stats(void)
+{
+    struct engine_stats s;
+    scheduler_stats(scheduler, &s);
+    return s;
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+enum { CROWD = 100 };
+
+static void run_crowd(struct scheduler_options o, unsigned choices)
+{
+    static struct answer answers[CROWD];
+    open_scheduler(o);
+    for (size_t i = 0; i < CROWD; i++) {
+        struct engine_job job = make_job(&answers[i], 40 + i * 7 % 300, i % 3 ? 100 : 0, i, 1 + i % 90);
+        job.choices = choices;
+        submit(&job);
+    }
+    for (size_t i = 0; i < CROWD; i++) {
+        wait_final(&answers[i]);
+        check_answer(&answers[i], 40 + i * 7 % 300, i % 3 ? 100 : 0, i, 1 + i % 90, choices);
+    }
+}
+
+START_TEST(a_crowd_gets_the_answers_of_each_alone)
+{
+    run_crowd(default_options(), 1);
+    struct engine_stats s = stats();
+    ck_assert_uint_gt(s.prefix_hits, 0);
+    ck_assert_uint_eq(s.jobs_finished, CROWD);
+    ck_assert_uint_eq(s.kv_bytes_used, 0);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(a_small_ceiling_preempts_and_changes_nothing)
+{
+    struct scheduler_options o = default_options();
+    o.kv_memory = 20 * model_page_bytes(&fake_model.shape, DTYPE_F32);
+    run_crowd(o, 1);
+    struct engine_stats s = stats();
+    ck_assert_uint_gt(s.preemptions, 0);
+    ck_assert_uint_eq(s.kv_bytes_used, 0);
+    ck_assert_uint_le(s.kv_bytes_cached, o.kv_memory);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(choices_share_the_prompt_and_part_where_they_write)
+{
+    run_crowd(default_options(), 3);
+    close_scheduler();
+    struct scheduler_options o = default_options();
+    o.prefix_reuse = false;
+    run_crowd(o, 4);
+    ck_assert_uint_eq(stats().prefix_hits, 0);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(choices_survive_preemption)
+{
+    struct scheduler_options o = default_options();
+    o.kv_memory = 24 * model_page_bytes(&fake_model.shape, DTYPE_F32);
+    o.max_sequences = 8;
+    run_crowd(o, 4);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(a_shared_prefix_is_computed_once)
+{
+    static struct answer answers[10];
+    open_scheduler(default_options());
+    for (uint64_t i = 0; i < 10; i++) {
+        struct engine_job job = make_job(&answers[i], 1000, 960, i, 1);
+        submit(&job);
+        wait_final(&answers[i]);
+        check_answer(&answers[i], 1000, 960, i, 1, 1);
+        ck_assert_uint_eq(answers[i].usage.cached_tokens, i ? 960 : 0);
+    }
+    ck_assert_uint_eq(forward_rows, 1000 + 9 * 40);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(salts_do_not_share)
+{
+    static struct answer answers[2];
+    open_scheduler(default_options());
+    for (uint64_t i = 0; i < 2; i++) {
+        struct engine_job job = make_job(&answers[i], 500, 500, 0, 1);
+        job.cache_salt = i;
+        submit(&job);
+        wait_final(&answers[i]);
+        ck_assert_uint_eq(answers[i].usage.cached_tokens, 0);
+    }
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(prompt_logprobs_name_every_token_once)
+{
+    static struct answer a;
+    struct scheduler_options o = default_options();
+    o.kv_memory = 20 * model_page_bytes(&fake_model.shape, DTYPE_F32);
+    open_scheduler(o);
+    static struct answer others[8];
+    for (uint64_t i = 0; i < 8; i++) {
+        struct engine_job other = make_job(&others[i], 200, 0, 50 + i, 60);
+        submit(&other);
+    }
+    struct engine_job job = make_job(&a, 333, 0, 5, 3);
+    job.prompt_logprobs = true;
+    job.top_logprobs = 2;
+    submit(&job);
+    wait_final(&a);
+    check_answer(&a, 333, 0, 5, 3, 1);
+    int32_t prompt[333];
+    make_prompt(prompt, 333, 0, 5);
+    ck_assert_uint_eq(a.n_prompt, 333);
+    ck_assert_uint_eq(a.n_prompt_logprobs, 332);
+    ck_assert_mem_eq(a.prompt, prompt, sizeof prompt);
+    job = make_job(&a, 100, 0, 6, 0);
+    job.prompt_logprobs = true;
+    submit(&job);
+    wait_final(&a);
+    ck_assert_uint_eq(a.n_prompt, 100);
+    ck_assert_int_eq(a.finish[0], ENGINE_FINISH_LENGTH);
+    for (uint64_t i = 0; i < 8; i++)
+        wait_final(&others[i]);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(cancelling_frees_pages_in_queue_prefill_and_decode)
+{
+    static struct answer decoding, prefilling, queued;
+    struct scheduler_options o = default_options();
+    o.max_sequences = 2;
+    o.prefix_reuse = false;
+    open_scheduler(o);
+    slow_us = 5000;
+    struct engine_job job = make_job(&decoding, 10, 0, 1, 500);
+    submit(&job);
+    wait_tokens(&decoding, 3);
+    job = make_job(&prefilling, 1800, 0, 2, 10);
+    submit(&job);
+    job = make_job(&queued, 10, 0, 3, 10);
+    submit(&job);
+    wait_tokens(&decoding, 6);
+    ck_assert_uint_eq(stats().queued_jobs, 1);
+    ck_assert_uint_gt(stats().kv_bytes_used, 0);
+    scheduler_cancel(scheduler, queued.id);
+    scheduler_cancel(scheduler, prefilling.id);
+    scheduler_cancel(scheduler, decoding.id);
+    scheduler_cancel(scheduler, 999999);
+    wait_final(&queued);
+    wait_final(&prefilling);
+    wait_final(&decoding);
+    ck_assert_int_eq(queued.error, ERROR_CANCELLED);
+    ck_assert_int_eq(prefilling.error, ERROR_CANCELLED);
+    ck_assert_int_eq(decoding.error, ERROR_CANCELLED);
+    ck_assert_uint_eq(prefilling.n[0], 0);
+    ck_assert_uint_eq(stats().kv_bytes_used, 0);
+    ck_assert_uint_eq(stats().queued_jobs, 0);
+    ck_assert_uint_eq(stats().queued_tokens, 0);
+    ck_assert_uint_eq(stats().jobs_cancelled, 3);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(a_paused_job_stands_still_and_goes_on)
+{
+    static struct answer a, other;
+    open_scheduler(default_options());
+    slow_us = 1000;
+    struct engine_job job = make_job(&a, 50, 0, 1, 300);
+    submit(&job);
+    wait_tokens(&a, 5);
+    scheduler_pause(scheduler, a.id, true);
+    job = make_job(&other, 50, 0, 2, 100);
+    submit(&job);
+    wait_tokens(&other, 3); /* at least one tick began after the pause */
+    pthread_mutex_lock(&lock);
+    size_t then = a.n[0];
+    pthread_mutex_unlock(&lock);
+    wait_final(&other);
+    ck_assert_uint_eq(a.n[0], then);
+    scheduler_pause(scheduler, a.id, false);
+    wait_final(&a);
+    check_answer(&a, 50, 0, 1, 300, 1);
+    check_answer(&other, 50, 0, 2, 100, 1);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(the_queue_is_bounded_in_requests_and_tokens)
+{
+    static struct answer answers[8];
+    struct error e = {0};
+    uint64_t id;
+    struct scheduler_options o = default_options();
+    o.max_sequences = 1;
+    o.queue_requests = 2;
+    o.queue_tokens = 100;
+    open_scheduler(o);
+    slow_us = 2000;
+    struct engine_job job = make_job(&answers[0], 10, 0, 0, 200);
+    submit(&job);
+    wait_tokens(&answers[0], 1);
+    job = make_job(&answers[1], 60, 0, 1, 1);
+    submit(&job);
+    job = make_job(&answers[2], 60, 0, 2, 1);
+    ck_assert_int_eq(scheduler_submit_take(scheduler, &served, &job, &id, &e), -1);
+    ck_assert_int_eq(e.kind, ERROR_QUEUE_FULL);
+    job = make_job(&answers[3], 40, 0, 3, 1);
+    submit(&job);
+    job = make_job(&answers[4], 1, 0, 4, 1);
+    e.kind = ERROR_NONE;
+    ck_assert_int_eq(scheduler_submit_take(scheduler, &served, &job, &id, &e), -1);
+    ck_assert_int_eq(e.kind, ERROR_QUEUE_FULL);
+    scheduler_drain(scheduler);
+    job = make_job(&answers[5], 1, 0, 5, 1);
+    e.kind = ERROR_NONE;
+    ck_assert_int_eq(scheduler_submit_take(scheduler, &served, &job, &id, &e), -1);
+    ck_assert_int_eq(e.kind, ERROR_DRAINING);
+    wait_final(&answers[3]); /* what was accepted is finished */
+    check_answer(&answers[0], 10, 0, 0, 200, 1);
+    check_answer(&answers[1], 60, 0, 1, 1, 1);
+    check_answer(&answers[3], 40, 0, 3, 1, 1);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(who_waits_too_long_is_told)
+{
+    static struct answer running, waiting;
+    struct scheduler_options o = default_options();
+    o.max_sequences = 1;
+    o.queue_deadline_ns = 30000000;
+    open_scheduler(o);
+    slow_us = 2000;
+    struct engine_job job = make_job(&running, 10, 0, 0, 100);
+    submit(&job);
+    wait_tokens(&running, 1);
+    job = make_job(&waiting, 10, 0, 1, 1);
+    submit(&job);
+    wait_final(&waiting);
+    ck_assert_int_eq(waiting.error, ERROR_DEADLINE);
+    wait_final(&running);
+    ck_assert_int_eq(running.error, ERROR_NONE);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(a_job_that_cannot_fit_is_refused_with_both_counts)
+{
+    static struct answer a;
+    struct error e = {0};
+    uint64_t id;
+    open_scheduler(default_options());
+    struct engine_job job = make_job(&a, 2000, 0, 0, 49);
+    ck_assert_int_eq(scheduler_submit_take(scheduler, &served, &job, &id, &e), -1);
+    ck_assert_int_eq(e.kind, ERROR_CONTEXT_LENGTH);
+    ck_assert_ptr_nonnull(strstr(e.text, "maximum context length is 2048 tokens"));
+    ck_assert_ptr_nonnull(strstr(e.text, "2000"));
+    ck_assert_ptr_nonnull(strstr(e.text, "49"));
+    job = make_job(&a, 2000, 0, 0, 48);
+    submit(&job);
+    wait_final(&a);
+    check_answer(&a, 2000, 0, 0, 48, 1);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(stopping_ends_every_job_exactly_once)
+{
+    static struct answer answers[40];
+    struct scheduler_options o = default_options();
+    o.max_sequences = 4;
+    open_scheduler(o);
+    slow_us = 2000;
+    for (uint64_t i = 0; i < 40; i++) {
+        struct engine_job job = make_job(&answers[i], 30, 0, i, 400);
+        submit(&job);
+    }
+    wait_tokens(&answers[0], 2);
+    close_scheduler();
+    for (int i = 0; i < 40; i++)
+        ck_assert_int_eq(answers[i].finals, 1);
+}
+END_TEST
+
+static void *submit_many(void *context)
+{
+    struct answer *answers = context;
+    for (uint64_t i = 0; i < 50; i++) {
+        struct engine_job job = make_job(&answers[i], 20 + i, 0, i, 20);
+        submit(&job);
+        if (i % 5 == 0)
+            scheduler_cancel(scheduler, answers[i].id);
+        stats();
+    }
+    return NULL;
+}
+
+START_TEST(many_threads_submit_and_cancel)
+{
+    static struct answer answers[4][50];
+    pthread_t threads[4];
+    open_scheduler(default_options());
+    for (int t = 0; t < 4; t++)
+        pthread_create(&threads[t], NULL, submit_many, answers[t]);
+    for (int t = 0; t < 4; t++)
+        pthread_join(threads[t], NULL);
+    for (int t = 0; t < 4; t++) {
+        for (uint64_t i = 0; i < 50; i++) {
+            wait_final(&answers[t][i]);
+            if (answers[t][i].error == ERROR_NONE)
+                check_answer(&answers[t][i], 20 + i, 0, i, 20, 1);
+            else
+                ck_assert(i % 5 == 0 && answers[t][i].error == ERROR_CANCELLED);
+        }
+    }
+    ck_assert_uint_eq(stats().kv_bytes_used, 0);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(the_heart_beats_while_idle)
+{
+    open_scheduler(default_options());
+    usleep(400000);
+    ck_assert_uint_lt(scheduler_heartbeat_age(scheduler), UINT64_C(10000000000));
+    uint64_t before = clock_ns();
+    while (scheduler_heartbeat_age(scheduler) > UINT64_C(200000000) && clock_ns() - before < UINT64_C(10000000000))
+        usleep(1000);
+    ck_assert_uint_le(scheduler_heartbeat_age(scheduler), UINT64_C(10000000000));
+    close_scheduler();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("scheduler");
+    TCase *c = tcase_create("jobs");
+    tcase_set_timeout(c, 120);
+    tcase_add_test(c, a_crowd_gets_the_answers_of_each_alone);
+    tcase_add_test(c, a_small_ceiling_preempts_and_changes_nothing);
+    tcase_add_test(c, choices_share_the_prompt_and_part_where_they_write);
+    tcase_add_test(c, choices_survive_preemption);
+    tcase_add_test(c, a_shared_prefix_is_computed_once);
+    tcase_add_test(c, salts_do_not_share);
+    tcase_add_test(c, prompt_logprobs_name_every_token_once);
+    tcase_add_test(c, cancelling_frees_pages_in_queue_prefill_and_decode);
+    tcase_add_test(c, a_paused_job_stands_still_and_goes_on);
+    tcase_add_test(c, the_queue_is_bounded_in_requests_and_tokens);
+    tcase_add_test(c, who_waits_too_long_is_told);
+    tcase_add_test(c, a_job_that_cannot_fit_is_refused_with_both_counts);
+    tcase_add_test(c, stopping_ends_every_job_exactly_once);
+    tcase_add_test(c, many_threads_submit_and_cancel);
+    tcase_add_test(c, the_heart_beats_while_idle);
+    suite_add_tcase(suite, c);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
