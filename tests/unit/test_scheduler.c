@@ -15,9 +15,9 @@
 #include "engine/kernels/kernels.h"
 #include "engine/models/arch.h"
 #include "engine/schedule/scheduler.h"
-#include "engine/tokenizers/tokenizer.h"
+#include "tests/unit/byte_vocabulary.h"
 
-enum { VOCABULARY = 256, CONTEXT = 2048, END_TOKEN = 255 };
+enum { VOCABULARY = BYTE_VOCABULARY_SIZE, CONTEXT = 2048 };
 
 /* ---- the fake family ------------------------------------------------------------------------- */
 
@@ -77,26 +77,6 @@ static void expect_tokens(const int32_t *prompt, size_t n_prompt, int32_t *out, 
     }
 }
 
-/* A vocabulary of 255 single bytes and an end token. */
-static struct tokenizer *make_tokenizer(void)
-{
-    static struct token_spec tokens[VOCABULARY];
-    static char texts[VOCABULARY][4];
-    struct tokenizer_spec spec = {.model = "gpt2", .pre = "gpt-2", .n_tokens = VOCABULARY, .tokens = tokens,
-                                  .bos = -1, .eos = END_TOKEN, .eot = -1, .unk = -1, .sep = -1, .pad = -1};
-    struct tokenizer *t = NULL;
-    struct error e = {0};
-    for (int i = 0; i < VOCABULARY; i++) {
-        snprintf(texts[i], sizeof texts[i], i == END_TOKEN ? "<e>" : "%c", 33 + i % 94);
-        if (i >= 94 && i != END_TOKEN) /* byte-level spelling of bytes above ASCII: U+00A1 + k */
-            snprintf(texts[i], sizeof texts[i], "%c%c", 0xc4 + (i - 94) / 64, 0x80 + (i - 94) % 64);
-        tokens[i] = (struct token_spec){texts[i], (uint32_t)strlen(texts[i]),
-                                        i == END_TOKEN ? TOKEN_CONTROL : TOKEN_NORMAL, 0};
-    }
-    ck_assert_msg(tokenizer_create(&spec, &t, &e) == 0, "%s", e.text);
-    return t;
-}
-
 /* ---- the bench ------------------------------------------------------------------------------- */
 
 static struct pool *pool;
@@ -117,7 +97,7 @@ static void open_scheduler(struct scheduler_options o)
     ck_assert_int_eq(pool_create(2, &pool, &e), 0);
     ck_assert_int_eq(exec_create(kernels_select("scalar", &e), pool, &exec, &e), 0);
     o.exec = exec;
-    served = (struct served_model){.model = &fake_model, .tokenizer = make_tokenizer()};
+    served = (struct served_model){.model = &fake_model, .tokenizer = byte_vocabulary()};
     slow_us = 0;
     forward_rows = 0;
     ck_assert_int_eq(scheduler_create(&o, &scheduler, &e), 0);
