@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/kernels/kernels.h"
 
 #define TOP5_MEAN  0.15 /* mean difference of the five best log probabilities, all steps of a file */
 #define SURE_GAP   0.5  /* where the reference's best token leads by this much, ours is the same */
@@ -228,6 +229,26 @@ static void check_file(const char *model_path, const char *cases_path, const cha
     engine_close(engine);
 }
 
+static const char *const small[] = {"tiny-llama", "tiny-llama-linear", "tiny-llama-factors"};
+
+/* Every kernel set that this machine has, on the checkpoints that the repository carries. */
+START_TEST(small_checkpoints_agree_on_every_kernel_set)
+{
+    const char *name, *why_not;
+    for (size_t i = 0; kernels_at(i, &name, &why_not); i++) {
+        if (why_not) {
+            printf("skipped: kernels %s (%s)\n", name, why_not);
+            continue;
+        }
+        char model[4096], cases[4096];
+        snprintf(model, sizeof model, "%s/golden/models/%s.gguf", TESTS_DIR, small[_i]);
+        snprintf(cases, sizeof cases, "%s/golden/models/%s.json", TESTS_DIR, small[_i]);
+        printf("kernels %s: ", name);
+        check_file(model, cases, name, TOP5_MEAN);
+    }
+}
+END_TEST
+
 START_TEST(default_checkpoint_agrees_with_float32_on_dequantised_weights)
 {
     char cases[4096];
@@ -241,6 +262,7 @@ int main(void)
     Suite *suite = suite_create("reference");
     TCase *c = tcase_create("checkpoints");
     tcase_set_timeout(c, 900);
+    tcase_add_loop_test(c, small_checkpoints_agree_on_every_kernel_set, 0, sizeof small / sizeof small[0]);
     if (getenv("LOQUAT_CONFORMANCE") && getenv("LOQUAT_MODEL"))
         tcase_add_test(c, default_checkpoint_agrees_with_float32_on_dequantised_weights);
     else
