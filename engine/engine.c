@@ -145,8 +145,8 @@ static int add_model(struct engine *engine, struct engine_model *m, struct error
     return status;
 }
 
-int engine_load(struct engine *engine, const char *name, const char *path, const struct engine_model_options *o,
-                struct engine_model **out, struct error *e)
+int engine_load(struct engine *engine, const char *name, const char *path,
+                const struct engine_model_options *o, struct engine_model **out, struct error *e)
 {
     const struct loader l = {engine->kernels, engine->options.threads, engine->options.kv_memory};
     struct engine_model *m;
@@ -195,7 +195,8 @@ struct engine_vocabulary *engine_model_vocabulary(struct engine_model *model)
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
 int engine_tokenize(const struct engine_vocabulary *v, const char *text, size_t len, unsigned flags,
-                    const struct engine_span *literal, size_t n_literal, int32_t **ids, size_t *n, struct error *e)
+                    const struct engine_span *literal, size_t n_literal, int32_t **ids, size_t *n,
+                    struct error *e)
 {
     _Static_assert(sizeof(struct engine_span) == sizeof(struct text_span) &&
                        offsetof(struct engine_span, end) == offsetof(struct text_span, end),
@@ -204,7 +205,8 @@ int engine_tokenize(const struct engine_vocabulary *v, const char *text, size_t 
                        (int)ENGINE_PARSE_SPECIAL == (int)TOKENIZE_PARSE_SPECIAL,
                    "the same flags");
     struct token_list list = {0};
-    if (tokenizer_encode(v->tokenizer, text, len, flags, (const struct text_span *)literal, n_literal, &list, e) < 0) {
+    if (tokenizer_encode(v->tokenizer, text, len, flags, (const struct text_span *)literal, n_literal, &list,
+                         e) < 0) {
         token_list_free(&list);
         return -1;
     }
@@ -220,8 +222,9 @@ int engine_detokenize(const struct engine_vocabulary *v, const int32_t *ids, siz
     detokenizer_init(&d, v->tokenizer, show_control);
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || (size_t)ids[i] >= tokenizer_size(v->tokenizer))
-            return error_param(e, ERROR_INVALID_REQUEST, "tokens", "token id %d is outside the vocabulary of %zu",
-                               ids[i], tokenizer_size(v->tokenizer));
+            return error_param(e, ERROR_INVALID_REQUEST, "tokens",
+                               "token id %d is outside the vocabulary of %zu", ids[i],
+                               tokenizer_size(v->tokenizer));
         detokenizer_push(&d, ids[i], out);
     }
     detokenizer_finish(&d, out);
@@ -236,7 +239,8 @@ size_t engine_vocabulary_size(const struct engine_vocabulary *v)
 const char *engine_token_bytes(const struct engine_vocabulary *v, int32_t id, size_t *len)
 {
     *len = 0;
-    if (id < 0 || (size_t)id >= tokenizer_size(v->tokenizer)) /* a row that the model pads its vocabulary with */
+    if (id < 0 ||
+        (size_t)id >= tokenizer_size(v->tokenizer)) /* a row that the model pads its vocabulary with */
         return "";
     return tokenizer_token_bytes(v->tokenizer, id, len);
 }

@@ -22,16 +22,16 @@ struct engine_model;
 /* ---- opening -------------------------------------------------------------------------------- */
 
 struct engine_options {
-    unsigned threads;          /* of the pool, the scheduler included; 0 = what the machine grants */
-    uint64_t kv_memory;        /* hard ceiling for all models' KV pages, bytes; 0 = chosen from free memory */
-    const char *kernels;       /* kernel set by name, or NULL for the best */
-    const char *policy;        /* row of the POLICY TABLE, or NULL */
-    size_t batch_tokens;       /* token budget of a tick; 0 = default */
-    size_t max_sequences;      /* running at once; 0 = default */
-    size_t queue_requests;     /* waiting jobs; 0 = default */
-    size_t queue_tokens;       /* their prompt tokens; 0 = default */
+    unsigned threads;      /* of the pool, the scheduler included; 0 = what the machine grants */
+    uint64_t kv_memory;    /* hard ceiling for all models' KV pages, bytes; 0 = chosen from free memory */
+    const char *kernels;   /* kernel set by name, or NULL for the best */
+    const char *policy;    /* row of the POLICY TABLE, or NULL */
+    size_t batch_tokens;   /* token budget of a tick; 0 = default */
+    size_t max_sequences;  /* running at once; 0 = default */
+    size_t queue_requests; /* waiting jobs; 0 = default */
+    size_t queue_tokens;   /* their prompt tokens; 0 = default */
     uint64_t queue_deadline_ns; /* a job that waited longer fails with ERROR_DEADLINE; 0 = default */
-    bool prefix_reuse;         /* keep and find full pages of finished prompts */
+    bool prefix_reuse;          /* keep and find full pages of finished prompts */
 };
 
 void engine_options_init(struct engine_options *o); /* zeroes, prefix_reuse on */
@@ -54,31 +54,31 @@ struct engine_model_info {
     const char *description;           /* general.name, or "" */
     const char *dtype;                 /* the dtype most weights have */
     const char *tokenizer, *pre_tokenizer;
-    const char *chat_template;         /* source, or NULL */
-    const char *bos_text, *eos_text;   /* "" when absent */
-    int32_t bos, eos;                  /* -1 when absent */
+    const char *chat_template;       /* source, or NULL */
+    const char *bos_text, *eos_text; /* "" when absent */
+    int32_t bos, eos;                /* -1 when absent */
     size_t context, trained_context, vocabulary, layers, embedding;
     uint64_t parameters, weight_bytes, file_bytes;
     uint64_t kv_bytes_per_token;
-    int64_t created;                   /* file's modification time, Unix seconds */
+    int64_t created; /* file's modification time, Unix seconds */
 };
 
 /* Loads a checkpoint; blocks (fraction of a second to seconds).  Any thread; jobs of other models go on.
  * Refused when the KV ceiling cannot hold one full sequence. */
-int engine_load(struct engine *engine, const char *name, const char *path, const struct engine_model_options *o,
-                struct engine_model **out, struct error *e);
+int engine_load(struct engine *engine, const char *name, const char *path,
+                const struct engine_model_options *o, struct engine_model **out, struct error *e);
 /* NULL, "" or "default" = the first one loaded.  NULL when there is none of that name. */
 struct engine_model *engine_find_model(struct engine *engine, const char *name);
-size_t engine_models(struct engine *engine, struct engine_model **out, size_t max); /* in order of loading */
+size_t engine_models(struct engine *engine, struct engine_model **out, size_t max);  /* in order of loading */
 const struct engine_model_info *engine_model_info(const struct engine_model *model); /* never changes */
 
 /* What `inspect` tells, without loading weights.  Strings live in *report until engine_report_free(). */
 struct engine_report {
     struct engine_model_info info; /* name, created unused */
     size_t tensors;
-    char *dtypes;      /* "Q4_1 x210, Q8_0 x1, F32 x61" */
+    char *dtypes; /* "Q4_1 x210, Q8_0 x1, F32 x61" */
     bool servable;
-    struct error why;  /* when not servable */
+    struct error why; /* when not servable */
     void *impl;
 };
 int engine_inspect(const char *path, struct engine_report *report, struct error *e);
@@ -88,24 +88,28 @@ void engine_report_free(struct engine_report *report);
 struct engine_vocabulary;
 int engine_vocabulary_open(const char *path, struct engine_vocabulary **out, struct error *e);
 void engine_vocabulary_close(struct engine_vocabulary *v);
-struct engine_vocabulary *engine_model_vocabulary(struct engine_model *model); /* borrowed; not to be closed */
+struct engine_vocabulary *
+engine_model_vocabulary(struct engine_model *model); /* borrowed; not to be closed */
 
 /* ---- tokens; any thread --------------------------------------------------------------------- */
 
 enum { ENGINE_ADD_SPECIAL = 1, ENGINE_PARSE_SPECIAL = 2 };
 
-struct engine_span { /* bytes [start, end) that are a user's words: no special token is seen in or across them */
+struct engine_span { /* bytes [start, end) that are a user's words: no special token is seen in or across them
+                      */
     size_t start, end;
 };
 
 /* *ids is malloc'ed, the caller's.  text must be UTF-8. */
 int engine_tokenize(const struct engine_vocabulary *v, const char *text, size_t len, unsigned flags,
-                    const struct engine_span *literal, size_t n_literal, int32_t **ids, size_t *n, struct error *e);
+                    const struct engine_span *literal, size_t n_literal, int32_t **ids, size_t *n,
+                    struct error *e);
 /* Appends UTF-8; bytes that are no UTF-8 become U+FFFD.  An id outside the vocabulary is an error. */
 int engine_detokenize(const struct engine_vocabulary *v, const int32_t *ids, size_t n, bool show_control,
                       struct buf *out, struct error *e);
 size_t engine_vocabulary_size(const struct engine_vocabulary *v);
-const char *engine_token_bytes(const struct engine_vocabulary *v, int32_t id, size_t *len); /* raw bytes, borrowed */
+const char *engine_token_bytes(const struct engine_vocabulary *v, int32_t id,
+                               size_t *len); /* raw bytes, borrowed */
 bool engine_token_is_control(const struct engine_vocabulary *v, int32_t id);
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
@@ -113,7 +117,8 @@ bool engine_token_is_control(const struct engine_vocabulary *v, int32_t id);
 /* 0 and a job id (never 0) when queued.  Errors: CONTEXT_LENGTH, QUEUE_FULL, DRAINING, INVALID_REQUEST …;
  * then there is no event. */
 int engine_submit_take(struct engine *engine, struct engine_job *job, uint64_t *id, struct error *e);
-/* Queued, prefilling or decoding: its pages are freed and FINAL comes with ERROR_CANCELLED.  Unknown ids are ignored. */
+/* Queued, prefilling or decoding: its pages are freed and FINAL comes with ERROR_CANCELLED.  Unknown ids are
+ * ignored. */
 void engine_cancel(struct engine *engine, uint64_t id);
 /* A paused job keeps its pages but is not scheduled (back-pressure). */
 void engine_pause(struct engine *engine, uint64_t id, bool paused);

@@ -58,11 +58,13 @@ static int find_arch(const struct checkpoint *c, const struct arch **out, struct
     if (*out)
         return 0;
     arch_names(known, sizeof known);
-    return error_set(e, ERROR_UNSUPPORTED, "architecture %s is not supported (supported: %s)", c->architecture, known);
+    return error_set(e, ERROR_UNSUPPORTED, "architecture %s is not supported (supported: %s)",
+                     c->architecture, known);
 }
 
-static int describe(const struct checkpoint *c, const char *name, const char *path, const struct model_shape *shape,
-                    const struct tokenizer *t, struct arena *a, struct engine_model_info *info, struct error *e)
+static int describe(const struct checkpoint *c, const char *name, const char *path,
+                    const struct model_shape *shape, const struct tokenizer *t, struct arena *a,
+                    struct engine_model_info *info, struct error *e)
 {
     struct stat st;
     info->name = keep(a, name);
@@ -93,8 +95,9 @@ static int describe(const struct checkpoint *c, const char *name, const char *pa
         info->embedding = shape->embedding;
         info->parameters = shape->parameters;
     }
-    if (!info->name || !info->path || !info->format || !info->architecture || !info->description || !info->tokenizer ||
-        !info->pre_tokenizer || !info->bos_text || !info->eos_text || (c->chat_template && !info->chat_template))
+    if (!info->name || !info->path || !info->format || !info->architecture || !info->description ||
+        !info->tokenizer || !info->pre_tokenizer || !info->bos_text || !info->eos_text ||
+        (c->chat_template && !info->chat_template))
         return error_no_memory(e);
     return 0;
 }
@@ -105,20 +108,23 @@ static uint64_t bytes_per_token(const struct model_shape *shape, enum dtype kv_d
 }
 
 /* Context of a sequence as served, and whether the ceiling holds one of that length. */
-static int choose_context(const struct loader *l, const struct model_shape *shape, size_t wish, enum dtype kv_dtype,
-                          size_t *context, struct error *e)
+static int choose_context(const struct loader *l, const struct model_shape *shape, size_t wish,
+                          enum dtype kv_dtype, size_t *context, struct error *e)
 {
     *context = wish ? wish : shape->trained_context;
     if (*context > shape->trained_context)
-        return error_param(e, ERROR_BAD_OPTION, "ctx", "a context of %zu tokens is longer than the %zu it was trained for",
-                           *context, shape->trained_context);
+        return error_param(e, ERROR_BAD_OPTION, "ctx",
+                           "a context of %zu tokens is longer than the %zu it was trained for", *context,
+                           shape->trained_context);
     uint64_t pages = (*context + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS, bytes;
-    if (__builtin_mul_overflow(pages, (uint64_t)model_page_bytes(shape, kv_dtype), &bytes) || bytes > l->kv_memory)
-        return error_param(e, ERROR_BAD_OPTION, "kv-memory",
-                           "one sequence of %zu tokens needs %llu MiB of key-value memory, the ceiling is %llu MiB: "
-                           "raise --kv-memory or lower --ctx",
-                           *context, (unsigned long long)(pages * (model_page_bytes(shape, kv_dtype) / 1024) / 1024),
-                           (unsigned long long)(l->kv_memory >> 20));
+    if (__builtin_mul_overflow(pages, (uint64_t)model_page_bytes(shape, kv_dtype), &bytes) ||
+        bytes > l->kv_memory)
+        return error_param(
+            e, ERROR_BAD_OPTION, "kv-memory",
+            "one sequence of %zu tokens needs %llu MiB of key-value memory, the ceiling is %llu MiB: "
+            "raise --kv-memory or lower --ctx",
+            *context, (unsigned long long)(pages * (model_page_bytes(shape, kv_dtype) / 1024) / 1024),
+            (unsigned long long)(l->kv_memory >> 20));
     return 0;
 }
 
@@ -129,8 +135,8 @@ static int build_tokenizer(const struct checkpoint *c, struct tokenizer **out, s
     return tokenizer_create(c->tokenizer, out, e);
 }
 
-static int load_weights(const struct loader *l, const struct checkpoint *c, const struct arch *arch, size_t context,
-                        enum dtype kv_dtype, struct model **out, struct error *e)
+static int load_weights(const struct loader *l, const struct checkpoint *c, const struct arch *arch,
+                        size_t context, enum dtype kv_dtype, struct model **out, struct error *e)
 {
     struct pool *pool = NULL;
     struct exec *exec = NULL;
@@ -148,13 +154,14 @@ static int load_weights(const struct loader *l, const struct checkpoint *c, cons
 static int check_vocabulary(const struct tokenizer *t, const struct model_shape *shape, struct error *e)
 {
     if (tokenizer_size(t) > shape->vocabulary)
-        return error_set(e, ERROR_BAD_FORMAT, "the tokenizer has %zu tokens, the model only %zu", tokenizer_size(t),
-                         shape->vocabulary);
+        return error_set(e, ERROR_BAD_FORMAT, "the tokenizer has %zu tokens, the model only %zu",
+                         tokenizer_size(t), shape->vocabulary);
     return 0;
 }
 
-static int build(const struct loader *l, const char *name, const char *path, const struct engine_model_options *o,
-                 const struct checkpoint *c, struct engine_model *m, struct error *e)
+static int build(const struct loader *l, const char *name, const char *path,
+                 const struct engine_model_options *o, const struct checkpoint *c, struct engine_model *m,
+                 struct error *e)
 {
     const struct arch *arch;
     struct model_shape shape;
@@ -175,8 +182,8 @@ static int build(const struct loader *l, const char *name, const char *path, con
     return 0;
 }
 
-int loader_load(const struct loader *l, const char *name, const char *path, const struct engine_model_options *o,
-                struct engine_model **out, struct error *e)
+int loader_load(const struct loader *l, const char *name, const char *path,
+                const struct engine_model_options *o, struct engine_model **out, struct error *e)
 {
     struct checkpoint *c = NULL;
     TRY(checkpoint_open(path, &c, e));

@@ -21,12 +21,12 @@ struct engine_model {
 
 struct loader {
     const struct kernel_set *kernels;
-    unsigned threads;      /* of the loader's own pool, so that ticks go on meanwhile */
-    uint64_t kv_memory;    /* the ceiling that must hold one full sequence */
+    unsigned threads;   /* of the loader's own pool, so that ticks go on meanwhile */
+    uint64_t kv_memory; /* the ceiling that must hold one full sequence */
 };
 
-int loader_load(const struct loader *l, const char *name, const char *path, const struct engine_model_options *o,
-                struct engine_model **out, struct error *e);
+int loader_load(const struct loader *l, const char *name, const char *path,
+                const struct engine_model_options *o, struct engine_model **out, struct error *e);
 void loader_free_model(struct engine_model *m); /* after served_model_release() */
 
 #endif

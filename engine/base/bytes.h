@@ -15,7 +15,7 @@ struct bytes;
 
 int bytes_open_file(const char *path, struct bytes **out, struct error *e);
 int bytes_open_memory(const void *data, size_t len, struct bytes **out, struct error *e); /* borrowed */
-void bytes_close(struct bytes *b); /* NULL is fine */
+void bytes_close(struct bytes *b);                                                        /* NULL is fine */
 
 uint64_t bytes_size(const struct bytes *b);
 uint64_t bytes_offset(const struct bytes *b);

@@ -11,15 +11,15 @@
 #include "engine/base/tokenizer_spec.h"
 
 struct checkpoint {
-    const char *format;              /* "GGUF v3" */
-    const char *architecture;        /* key of the ARCHITECTURE TABLE */
-    const char *name;                /* general.name, or NULL */
-    const json_t *config;            /* object; borrowed */
+    const char *format;       /* "GGUF v3" */
+    const char *architecture; /* key of the ARCHITECTURE TABLE */
+    const char *name;         /* general.name, or NULL */
+    const json_t *config;     /* object; borrowed */
     const struct tensor_source *tensors;
     const struct tokenizer_spec *tokenizer; /* NULL when the file has none */
-    const char *chat_template;       /* UTF-8, or NULL */
+    const char *chat_template;              /* UTF-8, or NULL */
     uint64_t file_bytes;
-    void *impl;                      /* of the format */
+    void *impl; /* of the format */
     void (*close)(struct checkpoint *c);
 };
 

@@ -18,15 +18,15 @@ enum dtype {
 };
 
 struct dtype_row {
-    const char *name;     /* as people write it: "Q4_1" */
-    uint32_t gguf_id;     /* ggml_type number in GGUF files */
-    size_t block_values;  /* elements in a block */
+    const char *name;    /* as people write it: "Q4_1" */
+    uint32_t gguf_id;    /* ggml_type number in GGUF files */
+    size_t block_values; /* elements in a block */
     size_t block_bytes;
     void (*to_f32)(const void *blocks, size_t n, float *out); /* n is a multiple of block_values */
 };
 
 const struct dtype_row *dtype_row(enum dtype t);
-int dtype_from_gguf(uint32_t id); /* -1 when unknown */
+int dtype_from_gguf(uint32_t id);           /* -1 when unknown */
 size_t dtype_bytes(enum dtype t, size_t n); /* bytes of n elements, n a multiple of block_values */
 void dtype_to_f32(enum dtype t, const void *blocks, size_t n, float *out);
 

@@ -32,11 +32,30 @@ static void make_one_line(char *text)
     }
 }
 
-static void set_text(struct error *e, enum error_kind kind, const char *format, va_list args)
+/* A text that was cut at the end of its room may end in half a character. */
+static void drop_half_character(char *text, size_t size)
+{
+    size_t len = strlen(text), start = len;
+    if (len + 1 < size)
+        return;
+    while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80)
+        start--;
+    if (start > 0 && (unsigned char)text[start - 1] >= 0xc0)
+        text[start - 1] = 0;
+}
+
+static void tidy(char *text, size_t size)
+{
+    drop_half_character(text, size);
+    make_one_line(text);
+}
+
+__attribute__((format(printf, 3, 0))) static void set_text(struct error *e, enum error_kind kind,
+                                                           const char *format, va_list args)
 {
     e->kind = kind;
     vsnprintf(e->text, sizeof e->text, format, args);
-    make_one_line(e->text);
+    tidy(e->text, sizeof e->text);
 }
 
 int error_set(struct error *e, enum error_kind kind, const char *format, ...)
@@ -73,7 +92,7 @@ int error_param(struct error *e, enum error_kind kind, const char *param, const 
     set_text(e, kind, format, args);
     va_end(args);
     snprintf(e->param, sizeof e->param, "%s", param);
-    make_one_line(e->param);
+    tidy(e->param, sizeof e->param);
     return -1;
 }
 
@@ -87,14 +106,20 @@ int error_prefix(struct error *e, const char *format, ...)
     if (!e)
         return -1;
     char text[sizeof e->text];
+    memcpy(text, e->text, sizeof text);
     va_list args;
     va_start(args, format);
-    int used = vsnprintf(text, sizeof text, format, args);
+    vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
-    if (used >= 0 && (size_t)used < sizeof text)
-        snprintf(text + used, sizeof text - (size_t)used, ": %s", e->text);
-    memcpy(e->text, text, sizeof text);
-    make_one_line(e->text);
+    size_t used = strlen(e->text), room = sizeof e->text - used - 1, colon = room < 2 ? room : 2;
+    memcpy(e->text + used, ": ", colon);
+    used += colon;
+    room -= colon;
+    size_t len = strlen(text);
+    len = len < room ? len : room;
+    memcpy(e->text + used, text, len);
+    e->text[used + len] = 0;
+    tidy(e->text, sizeof e->text);
     return -1;
 }
 

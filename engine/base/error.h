@@ -15,18 +15,19 @@ enum error_kind {
 
 struct error {
     enum error_kind kind;
-    uint64_t offset;  /* byte offset in a file, when the error is about a place in one */
-    char param[64];   /* the request field or option at fault, or empty */
-    char text[512];   /* one line, UTF-8, no newline */
+    uint64_t offset; /* byte offset in a file, when the error is about a place in one */
+    char param[64];  /* the request field or option at fault, or empty */
+    char text[512];  /* one line, UTF-8, no newline */
 };
 
 /* Expression-statement for functions that return 0 or a negative value. */
-#define TRY(call)            \
-    do {                     \
-        if ((call) < 0)      \
-            return -1;       \
+#define TRY(call)                                                                                            \
+    do {                                                                                                     \
+        if ((call) < 0)                                                                                      \
+            return -1;                                                                                       \
     } while (0)
 
+/* No error yet; what a struct error must be before it is passed on. */
 void error_clear(struct error *e);
 
 /* Each returns -1, so that `return error_set(...)` reads as what it is.  e may be NULL. */

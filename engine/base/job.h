@@ -21,11 +21,11 @@ struct engine_logit_bias {
 /* Order: logit bias, penalties, then temperature 0 takes the best (lowest id among equals); else
  * temperature, top-k, min-p, top-p, one draw keyed by (seed, choice, position). */
 struct engine_sampling {
-    float temperature;         /* 0 = greedy */
-    uint32_t top_k;            /* 0 = off */
-    float top_p;               /* 1 = off */
-    float min_p;               /* 0 = off */
-    float repetition_penalty;  /* 1 = off; Keskar et al., 2019; over prompt and output */
+    float temperature;                         /* 0 = greedy */
+    uint32_t top_k;                            /* 0 = off */
+    float top_p;                               /* 1 = off */
+    float min_p;                               /* 0 = off */
+    float repetition_penalty;                  /* 1 = off; Keskar et al., 2019; over prompt and output */
     float presence_penalty, frequency_penalty; /* 0 = off; over the output, as OpenAI defines them */
     uint64_t seed;
     const struct engine_logit_bias *bias; /* n_bias of them; copied by submit */
@@ -45,21 +45,21 @@ struct engine_event;
 struct engine_job {
     struct engine_model *model;
     int32_t *prompt;
-    size_t n_prompt;                  /* 1 .. context-1 */
-    size_t max_tokens;                /* prompt + max_tokens may not exceed the context; 0 = no generation */
-    unsigned choices;                 /* sequences from this prompt, 1 .. LIMIT_CHOICES */
+    size_t n_prompt;   /* 1 .. context-1 */
+    size_t max_tokens; /* prompt + max_tokens may not exceed the context; 0 = no generation */
+    unsigned choices;  /* sequences from this prompt, 1 .. LIMIT_CHOICES */
     struct engine_sampling sampling;
-    const struct engine_text *stop;   /* stop strings: excluded from the text, also across tokens */
+    const struct engine_text *stop; /* stop strings: excluded from the text, also across tokens */
     size_t n_stop;
     const int32_t *stop_tokens;
     size_t n_stop_tokens;
-    bool ignore_eos;                  /* end tokens are ordinary tokens */
-    bool show_control;                /* names of control tokens appear in the text */
-    bool logprobs;                    /* of generated tokens */
-    bool prompt_logprobs;             /* one PROMPT event a chunk, before the first STEP; no prefix reuse */
-    unsigned top_logprobs;            /* alternatives per token, 0 .. LIMIT_TOP_LOGPROBS */
-    uint64_t cache_salt;              /* prefixes are shared only between equal salts */
-    const char *tag;                  /* request id for logs, or NULL */
+    bool ignore_eos;       /* end tokens are ordinary tokens */
+    bool show_control;     /* names of control tokens appear in the text */
+    bool logprobs;         /* of generated tokens */
+    bool prompt_logprobs;  /* one PROMPT event a chunk, before the first STEP; no prefix reuse */
+    unsigned top_logprobs; /* alternatives per token, 0 .. LIMIT_TOP_LOGPROBS */
+    uint64_t cache_salt;   /* prefixes are shared only between equal salts */
+    const char *tag;       /* request id for logs, or NULL */
     void (*on_event)(void *user, const struct engine_event *event);
     void *user;
 };
@@ -74,8 +74,9 @@ struct engine_alternative {
 
 struct engine_token {
     int32_t id;
-    float logprob;      /* of the model's own distribution, before bias, penalties and temperature; 0 when not asked */
-    bool has_logprob;   /* false for the first prompt token */
+    float logprob;    /* of the model's own distribution, before bias, penalties and temperature; 0 when not
+                         asked */
+    bool has_logprob; /* false for the first prompt token */
     unsigned n_top;
     const struct engine_alternative *top; /* best first */
 };
@@ -88,27 +89,27 @@ struct engine_usage {
 struct engine_event {
     enum engine_event_kind kind;
     uint64_t job;
-    unsigned choice;                    /* PROMPT, STEP */
-    const struct engine_token *tokens;  /* PROMPT: prompt tokens in order; STEP: what was just generated */
+    unsigned choice;                   /* PROMPT, STEP */
+    const struct engine_token *tokens; /* PROMPT: prompt tokens in order; STEP: what was just generated */
     size_t n_tokens;
-    const char *text;                   /* STEP: whole code points that are now certain (no stop string can begin in them) */
+    const char *text; /* STEP: whole code points that are now certain (no stop string can begin in them) */
     size_t text_len;
-    enum engine_finish finish;          /* STEP: not NONE on the choice's last */
-    const char *stop_string;            /* when a stop string ended it; else NULL.  stop_len bytes */
+    enum engine_finish finish; /* STEP: not NONE on the choice's last */
+    const char *stop_string;   /* when a stop string ended it; else NULL.  stop_len bytes */
     size_t stop_len;
-    uint64_t time_ns;                   /* clock_ns() when it was made */
-    struct engine_usage usage;          /* FINAL */
-    const struct error *error;          /* FINAL: NULL when all is well */
+    uint64_t time_ns;          /* clock_ns() when it was made */
+    struct engine_usage usage; /* FINAL */
+    const struct error *error; /* FINAL: NULL when all is well */
 };
 
 struct engine_stats {
     size_t queued_jobs, queued_tokens, running_sequences;
-    uint64_t kv_bytes_total, kv_bytes_used;     /* used: referenced by sequences */
-    uint64_t kv_bytes_cached;                   /* unreferenced, kept for prefixes */
+    uint64_t kv_bytes_total, kv_bytes_used;                  /* used: referenced by sequences */
+    uint64_t kv_bytes_cached;                                /* unreferenced, kept for prefixes */
     uint64_t prompt_tokens, cached_tokens, generated_tokens; /* totals since start */
-    uint64_t prefix_queries, prefix_hits;       /* tokens looked up and found, as vLLM counts */
+    uint64_t prefix_queries, prefix_hits;                    /* tokens looked up and found, as vLLM counts */
     uint64_t preemptions, ticks, jobs_finished, jobs_cancelled, jobs_failed;
-    uint64_t busy_ns;                           /* time in ticks */
-    double tokens_per_second;                   /* recent, prompt and generated; 0 at first */
+    uint64_t busy_ns;         /* time in ticks */
+    double tokens_per_second; /* recent, prompt and generated; 0 at first */
 };
 #endif

@@ -22,7 +22,8 @@ void json_write_string(struct buf *b, const char *text, size_t len);
 
 /* Getters for configuration objects.  Absent or null: *out is left alone and 0 is returned.
  * Wrong type or out of [min, max]: an error that names the key. */
-int json_get_u64(const json_t *object, const char *key, uint64_t min, uint64_t max, uint64_t *out, struct error *e);
+int json_get_u64(const json_t *object, const char *key, uint64_t min, uint64_t max, uint64_t *out,
+                 struct error *e);
 int json_get_double(const json_t *object, const char *key, double *out, struct error *e);
 int json_get_bool(const json_t *object, const char *key, bool *out, struct error *e);
 int json_get_string(const json_t *object, const char *key, const char **out, struct error *e); /* borrowed */

@@ -4,19 +4,20 @@
 #define LOQUAT_BASE_LIMITS_H
 
 /* Files. */
-#define LIMIT_TAKE           (64u << 20) /* one bytes_take(): larger than any single string of a real file */
-#define LIMIT_FILE_ARENA     (1u << 30)  /* what the header, vocabulary and template of one checkpoint may use */
-#define LIMIT_TENSORS        65536       /* llama 405B has 1,138 */
-#define LIMIT_TENSOR_NAME    256         /* ggml allows 64 */
-#define LIMIT_DIMENSIONS     4           /* as ggml */
-#define LIMIT_KEYS           65536
-#define LIMIT_METADATA_VALUES (1 << 20)  /* kept as JSON, elements of arrays included; real files have under 1,000 */
-#define LIMIT_VOCABULARY     4000000     /* the largest published ones have 262,144 */
-#define LIMIT_TOKEN_BYTES    65536       /* one vocabulary entry; real ones stay under 1 KiB */
-#define LIMIT_SPECIAL_TOKEN_BYTES 512   /* matched at every place of a text; real ones stay under 100 */
-#define LIMIT_LAYERS         1024
-#define LIMIT_DIMENSION_SIZE (1u << 24)  /* embedding, feed-forward width */
-#define LIMIT_CONTEXT        (16u << 20) /* tokens of one sequence */
+#define LIMIT_TAKE        (64u << 20) /* one bytes_take(): larger than any single string of a real file */
+#define LIMIT_FILE_ARENA  (1u << 30)  /* what the header, vocabulary and template of one checkpoint may use */
+#define LIMIT_TENSORS     65536       /* llama 405B has 1,138 */
+#define LIMIT_TENSOR_NAME 256         /* ggml allows 64 */
+#define LIMIT_DIMENSIONS  4           /* as ggml */
+#define LIMIT_KEYS        65536
+#define LIMIT_METADATA_VALUES                                                                                \
+    (1 << 20) /* kept as JSON, elements of arrays included; real files have under 1,000 */
+#define LIMIT_VOCABULARY          4000000 /* the largest published ones have 262,144 */
+#define LIMIT_TOKEN_BYTES         65536   /* one vocabulary entry; real ones stay under 1 KiB */
+#define LIMIT_SPECIAL_TOKEN_BYTES 512     /* matched at every place of a text; real ones stay under 100 */
+#define LIMIT_LAYERS              1024
+#define LIMIT_DIMENSION_SIZE      (1u << 24)  /* embedding, feed-forward width */
+#define LIMIT_CONTEXT             (16u << 20) /* tokens of one sequence */
 
 /* JSON. */
 #define LIMIT_JSON_DEPTH 128 /* requests and configuration nest less than 20 deep */
@@ -34,14 +35,14 @@
 #define LIMIT_TEMPLATE_NS     2000000000u  /* wall time of one rendering */
 
 /* Requests. */
-#define LIMIT_STOP_STRINGS    16
-#define LIMIT_STOP_BYTES      1024
-#define LIMIT_STOP_TOKENS     64
-#define LIMIT_LOGIT_BIAS      1024
-#define LIMIT_CHOICES         128
-#define LIMIT_TOP_LOGPROBS    20
-#define LIMIT_PROMPTS         2048 /* prompts, texts or questions in one request */
-#define LIMIT_REQUEST_ARENA   (512u << 20)
-#define LIMIT_REQUEST_ID      128
+#define LIMIT_STOP_STRINGS  16
+#define LIMIT_STOP_BYTES    1024
+#define LIMIT_STOP_TOKENS   64
+#define LIMIT_LOGIT_BIAS    1024
+#define LIMIT_CHOICES       128
+#define LIMIT_TOP_LOGPROBS  20
+#define LIMIT_PROMPTS       2048 /* prompts, texts or questions in one request */
+#define LIMIT_REQUEST_ARENA (512u << 20)
+#define LIMIT_REQUEST_ID    128
 
 #endif

@@ -35,7 +35,8 @@ void log_line(enum log_level level, const char *format, ...)
     gmtime_r(&now.tv_sec, &tm);
     char line[1024];
     size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-    used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s ", now.tv_nsec / 1000000, names[level]);
+    used +=
+        (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s ", now.tv_nsec / 1000000, names[level]);
     va_list args;
     va_start(args, format);
     int text = vsnprintf(line + used, sizeof line - used - 1, format, args);

@@ -14,10 +14,10 @@
 struct tensor_info {
     const char *name;
     enum dtype dtype;
-    unsigned n_dims;                   /* 1 .. LIMIT_DIMENSIONS */
-    uint64_t dims[LIMIT_DIMENSIONS];   /* fastest varying first, as in GGUF: {columns, rows}; unused are 1 */
-    uint64_t bytes;                    /* of all elements, checked against the file */
-    uint64_t offset;                   /* for the format's own use */
+    unsigned n_dims;                 /* 1 .. LIMIT_DIMENSIONS */
+    uint64_t dims[LIMIT_DIMENSIONS]; /* fastest varying first, as in GGUF: {columns, rows}; unused are 1 */
+    uint64_t bytes;                  /* of all elements, checked against the file */
+    uint64_t offset;                 /* for the format's own use */
 };
 
 struct tensor_source {

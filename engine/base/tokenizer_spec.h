@@ -36,7 +36,7 @@ struct tokenizer_spec {
     size_t n_tokens;
     const struct token_spec *tokens; /* index = id */
     size_t n_merges;
-    const struct text_view *merges;  /* "left right", best first */
+    const struct text_view *merges;       /* "left right", best first */
     int32_t bos, eos, eot, unk, sep, pad; /* -1 when absent; checked to be < n_tokens */
     bool add_bos, add_eos, add_space_prefix;
     bool add_bos_given; /* the file says so; else the pre-tokenizer's habit counts */

@@ -48,8 +48,9 @@ uint64_t kv_pool_ceiling(const struct kv_pool *p)
     return p->ceiling;
 }
 
-int kv_cache_create(struct kv_pool *p, size_t page_bytes, void (*on_forget)(void *context, struct kv_page *page),
-                    void *context, struct kv_cache **out, struct error *e)
+int kv_cache_create(struct kv_pool *p, size_t page_bytes,
+                    void (*on_forget)(void *context, struct kv_page *page), void *context,
+                    struct kv_cache **out, struct error *e)
 {
     struct kv_cache *c = calloc(1, sizeof *c);
     if (!c)

@@ -19,7 +19,7 @@ struct kv_page {
     void *data; /* page_bytes, 64-byte aligned, not cleared */
     uint32_t refs;
     struct kv_cache *cache;
-    void *memory_of;             /* what remembers it, or NULL */
+    void *memory_of;               /* what remembers it, or NULL */
     struct kv_page *newer, *older; /* in the list of unreferenced, remembered pages */
 };
 
@@ -28,8 +28,9 @@ void kv_pool_free(struct kv_pool *p); /* after its caches */
 uint64_t kv_pool_ceiling(const struct kv_pool *p);
 
 /* on_forget(context, page) runs when a remembered page is taken back for other use. */
-int kv_cache_create(struct kv_pool *p, size_t page_bytes, void (*on_forget)(void *context, struct kv_page *page),
-                    void *context, struct kv_cache **out, struct error *e);
+int kv_cache_create(struct kv_pool *p, size_t page_bytes,
+                    void (*on_forget)(void *context, struct kv_page *page), void *context,
+                    struct kv_cache **out, struct error *e);
 void kv_cache_free(struct kv_cache *c);
 
 /* A page with one reference, or NULL when neither room under the ceiling nor a forgettable page is left. */

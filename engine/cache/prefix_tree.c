@@ -15,7 +15,7 @@
 enum { FIRST_BUCKETS = 256 };
 
 struct prefix_node {
-    struct prefix_node *next; /* in the bucket */
+    struct prefix_node *next;            /* in the bucket */
     uint64_t hash, serial, parent, salt; /* parent: its serial, 0 at the beginning */
     struct kv_page *page;
     int32_t tokens[KV_PAGE_TOKENS];
@@ -72,8 +72,8 @@ static struct prefix_node *look_up(const struct prefix_tree *t, uint64_t salt, u
     return n;
 }
 
-size_t prefix_find(struct prefix_tree *t, uint64_t salt, const int32_t *tokens, size_t n, struct kv_page **pages,
-                   uint64_t *last)
+size_t prefix_find(struct prefix_tree *t, uint64_t salt, const int32_t *tokens, size_t n,
+                   struct kv_page **pages, uint64_t *last)
 {
     size_t found = 0;
     *last = 0;

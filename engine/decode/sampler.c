@@ -1,6 +1,6 @@
 /* sampler.c - see sampler.h.
- * Nothing sorts the vocabulary: candidates are filtered by value first, and top-p sorts only as many of the best
- * as it needs, four times more each round. */
+ * Nothing sorts the vocabulary: candidates are filtered by value first, and top-p sorts only as many of the
+ * best as it needs, four times more each round. */
 #include "engine/decode/sampler.h"
 
 #include <math.h>
@@ -66,8 +66,8 @@ static int prepare_penalties(struct sampler *s, const int32_t *prompt, size_t n)
     return 0;
 }
 
-int sampler_create(const struct engine_sampling *options, unsigned choice, size_t vocabulary, const int32_t *prompt,
-                   size_t n, struct sampler **out, struct error *e)
+int sampler_create(const struct engine_sampling *options, unsigned choice, size_t vocabulary,
+                   const int32_t *prompt, size_t n, struct sampler **out, struct error *e)
 {
     struct sampler *s = calloc(1, sizeof *s);
     if (!s)

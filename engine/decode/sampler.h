@@ -1,7 +1,7 @@
 /* sampler.h - logits to a token.  One sampler per sequence.
- * Order: logit bias, penalties; temperature 0 takes the best; else temperature, top-k, min-p (Nguyen et al., 2024),
- * top-p (Holtzman et al., 2020), one draw.  Random numbers are keyed by (seed, choice, position): the same
- * request gives the same answer whatever else runs.  Thread: one at a time. */
+ * Order: logit bias, penalties; temperature 0 takes the best; else temperature, top-k, min-p (Nguyen et al.,
+ * 2024), top-p (Holtzman et al., 2020), one draw.  Random numbers are keyed by (seed, choice, position): the
+ * same request gives the same answer whatever else runs.  Thread: one at a time. */
 #ifndef LOQUAT_DECODE_SAMPLER_H
 #define LOQUAT_DECODE_SAMPLER_H
 
@@ -18,8 +18,8 @@ struct sampler_scratch {
 void sampler_scratch_free(struct sampler_scratch *s);
 
 /* Copies *options.  prompt (n tokens) counts for the repetition penalty. */
-int sampler_create(const struct engine_sampling *options, unsigned choice, size_t vocabulary, const int32_t *prompt,
-                   size_t n, struct sampler **out, struct error *e);
+int sampler_create(const struct engine_sampling *options, unsigned choice, size_t vocabulary,
+                   const int32_t *prompt, size_t n, struct sampler **out, struct error *e);
 void sampler_free(struct sampler *s);
 
 /* Picks the token at `position` of the sequence from logits (vocabulary); -1 when scratch memory is out. */

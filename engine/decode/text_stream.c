@@ -1,6 +1,7 @@
 /* text_stream.c - see text_stream.h.
- * Each stop string is matched by the automaton of Knuth, Morris and Pratt (1977): its state is the number of its
- * bytes that the text ends with, which is exactly what must be held back.  Constant time per byte and string. */
+ * Each stop string is matched by the automaton of Knuth, Morris and Pratt (1977): its state is the number of
+ * its bytes that the text ends with, which is exactly what must be held back.  Constant time per byte and
+ * string. */
 #include "engine/decode/text_stream.h"
 
 #include <stdlib.h>
@@ -143,7 +144,8 @@ static int scan(struct text_stream *s)
 /* A held beginning may start inside a character that precedes it in the same bytes: show whole ones only. */
 static void keep_code_points_whole(struct text_stream *s)
 {
-    while (s->safe > s->taken && s->safe < s->text.len && ((unsigned char)s->text.data[s->safe] & 0xc0) == 0x80)
+    while (s->safe > s->taken && s->safe < s->text.len &&
+           ((unsigned char)s->text.data[s->safe] & 0xc0) == 0x80)
         s->safe--;
 }
 

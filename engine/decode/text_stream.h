@@ -19,12 +19,13 @@ struct text_stream;
 int stop_set_create(const struct engine_text *strings, size_t n, struct stop_set **out, struct error *e);
 void stop_set_free(struct stop_set *s);
 
+/* t and stops are borrowed and must outlive the stream. */
 int text_stream_create(const struct tokenizer *t, bool show_control, const struct stop_set *stops,
                        struct text_stream **out, struct error *e);
 void text_stream_free(struct text_stream *s);
 
-/* Adds a token.  Returns the index of the stop string that is complete now, or -1.  After a stop nothing may be
- * pushed.  memory: false in *ok when it ran out. */
+/* Adds a token.  Returns the index of the stop string that is complete now, or -1.  After a stop nothing may
+ * be pushed.  memory: false in *ok when it ran out. */
 int text_stream_push(struct text_stream *s, int32_t token, bool *ok);
 /* No more tokens: what was held back becomes showable (nothing after a stop). */
 void text_stream_finish(struct text_stream *s);
@@ -32,7 +33,9 @@ void text_stream_finish(struct text_stream *s);
 /* Text that became showable since the last call; borrowed until the next call on s. */
 const char *text_stream_take(struct text_stream *s, size_t *len);
 
+/* The string that text_stream_push() told the index of; borrowed. */
 const char *stop_set_string(const struct stop_set *s, int index, size_t *len);
+/* End of text or of a turn, as the checkpoint's vocabulary says. */
 bool token_ends_generation(const struct tokenizer *t, int32_t id);
 
 #endif

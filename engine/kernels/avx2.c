@@ -209,8 +209,8 @@ static inline __m256i four_of(const int8_t *q)
 }
 
 /* Eight rows of the panel (w: its first or second half) in 16-bit sums until the block ends. */
-static inline __attribute__((always_inline)) void half_nibbles(const uint8_t *w, const int8_t *q,
-                                                               size_t q_stride, int rows, __m256i *dot)
+static inline __attribute__((always_inline)) void half_nibbles(const uint8_t *w, const struct quant_block *a,
+                                                               size_t stride, int rows, __m256i *dot)
 {
     const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 4
@@ -223,9 +223,9 @@ static inline __attribute__((always_inline)) void half_nibbles(const uint8_t *w,
         __m256i high = _mm256_and_si256(_mm256_srli_epi16(pairs, 4), mask);
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
-            const int8_t *row = q + (size_t)r * q_stride;
-            dot[r] = _mm256_add_epi16(dot[r], _mm256_maddubs_epi16(low, four_of(row + 4 * j)));
-            dot[r] = _mm256_add_epi16(dot[r], _mm256_maddubs_epi16(high, four_of(row + 16 + 4 * j)));
+            const int8_t *q = a[(size_t)r * stride].q;
+            dot[r] = _mm256_add_epi16(dot[r], _mm256_maddubs_epi16(low, four_of(q + 4 * j)));
+            dot[r] = _mm256_add_epi16(dot[r], _mm256_maddubs_epi16(high, four_of(q + 16 + 4 * j)));
         }
     }
 #pragma GCC unroll 4
@@ -233,20 +233,20 @@ static inline __attribute__((always_inline)) void half_nibbles(const uint8_t *w,
         dot[r] = _mm256_madd_epi16(dot[r], ones);
 }
 
-static inline __attribute__((always_inline)) void dots_nibbles(const uint8_t *w, const int8_t *q,
-                                                               size_t q_stride, int rows, vi *dot)
+static inline __attribute__((always_inline)) void dots_nibbles(const uint8_t *w, const struct quant_block *a,
+                                                               size_t stride, int rows, vi *dot)
 {
     __m256i low[TILE_ROWS], high[TILE_ROWS];
-    half_nibbles(w, q, q_stride, rows, low);
-    half_nibbles(w + 32, q, q_stride, rows, high);
+    half_nibbles(w, a, stride, rows, low);
+    half_nibbles(w + 32, a, stride, rows, high);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
         dot[r] = (vi){low[r], high[r]};
 }
 
 /* Stored bytes are w + 128; flipping the top bit gives w itself, so no 128 * sum is left to take off. */
-static inline __attribute__((always_inline)) void half_bytes(const uint8_t *w, const int8_t *q,
-                                                             size_t q_stride, int rows, __m256i *dot)
+static inline __attribute__((always_inline)) void half_bytes(const uint8_t *w, const struct quant_block *a,
+                                                             size_t stride, int rows, __m256i *dot)
 {
     const __m256i flip = _mm256_set1_epi8(-128), ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 4
@@ -258,21 +258,19 @@ static inline __attribute__((always_inline)) void half_bytes(const uint8_t *w, c
         __m256i size = _mm256_abs_epi8(value);
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
-            __m256i signed_q = _mm256_sign_epi8(four_of(q + (size_t)r * q_stride + 4 * j), value);
+            __m256i signed_q = _mm256_sign_epi8(four_of(a[(size_t)r * stride].q + 4 * j), value);
             __m256i pairs = _mm256_maddubs_epi16(size, signed_q);
             dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(pairs, ones));
         }
     }
 }
 
-static inline __attribute__((always_inline)) void dots_bytes(const uint8_t *w, const int8_t *q,
-                                                             size_t q_stride, const int32_t *sum,
-                                                             size_t sum_stride, int rows, vi *dot)
+static inline __attribute__((always_inline)) void dots_bytes(const uint8_t *w, const struct quant_block *a,
+                                                             size_t stride, int rows, vi *dot)
 {
     __m256i low[TILE_ROWS], high[TILE_ROWS];
-    (void)sum, (void)sum_stride;
-    half_bytes(w, q, q_stride, rows, low);
-    half_bytes(w + 32, q, q_stride, rows, high);
+    half_bytes(w, a, stride, rows, low);
+    half_bytes(w + 32, a, stride, rows, high);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
         dot[r] = (vi){low[r], high[r]};

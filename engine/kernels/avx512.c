@@ -157,26 +157,25 @@ static inline __m512i four_of(const int8_t *q)
     return _mm512_set1_epi32(four);
 }
 
-/* Two chains of four keep the latency of one row's sum short. */
-static inline __attribute__((always_inline)) void dots_32(const __m512i *w, const int8_t *q, size_t q_stride,
-                                                          const int32_t *start, size_t start_stride, int rows,
-                                                          vi *dot)
+/* Two chains of four keep the latency of one row's sum short.  sum_factor: 0, or -128 for bytes. */
+static inline __attribute__((always_inline)) void
+dots_32(const __m512i *w, const struct quant_block *a, size_t stride, int32_t sum_factor, int rows, vi *dot)
 {
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++, q += q_stride) {
-        int32_t first = start ? -128 * start[(size_t)r * start_stride] : 0;
-        __m512i low = _mm512_set1_epi32(first), high = _mm512_setzero_si512();
+    for (int r = 0; r < rows; r++, a += stride) {
+        __m512i low = sum_factor ? _mm512_set1_epi32(sum_factor * a->sum) : _mm512_setzero_si512();
+        __m512i high = _mm512_setzero_si512();
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
-            low = _mm512_dpbusd_epi32(low, w[j], four_of(q + 4 * j));
-            high = _mm512_dpbusd_epi32(high, w[4 + j], four_of(q + 16 + 4 * j));
+            low = _mm512_dpbusd_epi32(low, w[j], four_of(a->q + 4 * j));
+            high = _mm512_dpbusd_epi32(high, w[4 + j], four_of(a->q + 16 + 4 * j));
         }
         dot[r] = _mm512_add_epi32(low, high);
     }
 }
 
-static inline __attribute__((always_inline)) void dots_nibbles(const uint8_t *w, const int8_t *q,
-                                                               size_t q_stride, int rows, vi *dot)
+static inline __attribute__((always_inline)) void dots_nibbles(const uint8_t *w, const struct quant_block *a,
+                                                               size_t stride, int rows, vi *dot)
 {
     const __m512i mask = _mm512_set1_epi8(15);
     __m512i part[8];
@@ -186,18 +185,17 @@ static inline __attribute__((always_inline)) void dots_nibbles(const uint8_t *w,
         part[j] = _mm512_and_si512(pairs, mask);
         part[4 + j] = _mm512_and_si512(_mm512_srli_epi16(pairs, 4), mask);
     }
-    dots_32(part, q, q_stride, NULL, 0, rows, dot);
+    dots_32(part, a, stride, 0, rows, dot);
 }
 
-static inline __attribute__((always_inline)) void dots_bytes(const uint8_t *w, const int8_t *q,
-                                                             size_t q_stride, const int32_t *sum,
-                                                             size_t sum_stride, int rows, vi *dot)
+static inline __attribute__((always_inline)) void dots_bytes(const uint8_t *w, const struct quant_block *a,
+                                                             size_t stride, int rows, vi *dot)
 {
     __m512i part[8];
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++)
         part[j] = _mm512_loadu_si512(w + 64 * j);
-    dots_32(part, q, q_stride, sum, sum_stride, rows, dot);
+    dots_32(part, a, stride, -128, rows, dot);
 }
 
 #include "engine/kernels/loops.inc"

@@ -21,7 +21,7 @@ struct linear_call {
     const struct kernel_set *set;
     const float *x;
     size_t rows, cols;
-    struct quant_rows a;
+    struct quant_block *a; /* (rows, cols / 32), or NULL */
     const struct linear_part *parts;
     size_t n_parts;
     size_t tile_bytes; /* of weights in one tile */
@@ -29,18 +29,10 @@ struct linear_call {
     atomic_bool failed;
 };
 
-static struct quant_rows rows_from(struct quant_rows a, size_t row, size_t cols)
-{
-    size_t block = row * (cols / QUANT_BLOCK);
-    return (struct quant_rows){a.q + row * cols, a.dx + block, a.sx + block, a.sum + block};
-}
-
 static void quantise_range(const struct linear_call *c, size_t first, size_t count)
 {
-    for (size_t r = first; r < first + count; r++) {
-        struct quant_rows out = rows_from(c->a, r, c->cols);
-        c->set->quantise(c->x + r * c->cols, c->cols, &out);
-    }
+    for (size_t r = first; r < first + count; r++)
+        c->set->quantise(c->x + r * c->cols, c->cols, c->a + r * (c->cols / QUANT_BLOCK));
 }
 
 static void quantise_chunk(void *context, size_t chunk, unsigned worker)
@@ -53,18 +45,14 @@ static void quantise_chunk(void *context, size_t chunk, unsigned worker)
 
 static int quantise_activations(struct linear_call *c)
 {
-    size_t values, blocks, bytes;
-    if (__builtin_mul_overflow(c->rows, c->cols, &values) || __builtin_mul_overflow(values, 2, &bytes))
+    size_t blocks, bytes;
+    if (__builtin_mul_overflow(c->rows, c->cols / QUANT_BLOCK, &blocks) ||
+        __builtin_mul_overflow(blocks, sizeof *c->a, &bytes))
         return -1;
-    blocks = values / QUANT_BLOCK;
-    uint8_t *memory = exec_shared(c->e, values + 3 * blocks * sizeof(float));
-    if (!memory)
+    c->a = exec_shared(c->e, bytes);
+    if (!c->a)
         return -1;
-    c->a.q = (int8_t *)memory;
-    c->a.dx = (float *)(void *)(memory + values);
-    c->a.sx = c->a.dx + blocks;
-    c->a.sum = (int32_t *)(void *)(c->a.sx + blocks);
-    if (values <= QUANTISE_ALONE)
+    if (blocks <= QUANTISE_ALONE / QUANT_BLOCK)
         quantise_range(c, 0, c->rows);
     else
         pool_run(exec_pool(c->e), (c->rows + QUANTISE_ROWS - 1) / QUANTISE_ROWS, quantise_chunk, c);
@@ -103,8 +91,8 @@ static void run_tile(struct linear_call *c, const struct linear_part *p, size_t 
     if (t.out_cols > t.n_panels * PANEL_ROWS)
         t.out_cols = t.n_panels * PANEL_ROWS;
     t.x = c->x + row * c->cols;
-    if (c->a.q)
-        t.a = rows_from(c->a, row, c->cols);
+    if (c->a)
+        t.a = c->a + row * (c->cols / QUANT_BLOCK);
     t.out = p->out + row * p->stride + panel * PANEL_ROWS;
     t.bias = p->bias ? p->bias + panel * PANEL_ROWS : NULL;
     if (c->set->scratch_floats) {

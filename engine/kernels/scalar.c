@@ -187,30 +187,30 @@ static inline vi vi_sub(vi v, int32_t n)
     return v;
 }
 
-static inline void dots_nibbles(const uint8_t *w, const int8_t *q, size_t q_stride, int rows, vi *dot)
+static inline void dots_nibbles(const uint8_t *w, const struct quant_block *a, size_t stride, int rows,
+                                vi *dot)
 {
-    for (int r = 0; r < rows; r++, q += q_stride)
+    for (int r = 0; r < rows; r++, a += stride)
         LANES(i)
         {
             int32_t sum = 0;
             for (int c = 0; c < 16; c++) {
                 uint8_t pair = w[64 * (c / 4) + 4 * i + c % 4];
-                sum += (pair & 15) * q[c] + (pair >> 4) * q[16 + c];
+                sum += (pair & 15) * a->q[c] + (pair >> 4) * a->q[16 + c];
             }
             dot[r].lane[i] = sum;
         }
 }
 
-static inline void dots_bytes(const uint8_t *w, const int8_t *q, size_t q_stride, const int32_t *sum,
-                              size_t sum_stride, int rows, vi *dot)
+static inline void dots_bytes(const uint8_t *w, const struct quant_block *a, size_t stride, int rows, vi *dot)
 {
-    for (int r = 0; r < rows; r++, q += q_stride, sum += sum_stride)
+    for (int r = 0; r < rows; r++, a += stride)
         LANES(i)
         {
-            int32_t total = -128 * *sum;
+            int32_t sum = -128 * a->sum;
             for (int c = 0; c < 32; c++)
-                total += w[64 * (c / 4) + 4 * i + c % 4] * q[c];
-            dot[r].lane[i] = total;
+                sum += w[64 * (c / 4) + 4 * i + c % 4] * a->q[c];
+            dot[r].lane[i] = sum;
         }
 }
 

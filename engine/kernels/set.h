@@ -6,12 +6,13 @@
 
 #include "engine/kernels/kernels.h"
 
-/* Activations in the int8 block arithmetic; a block is 32 columns. */
-struct quant_rows {
-    int8_t *q;    /* (rows, cols) */
-    float *dx;    /* (rows, blocks) */
-    float *sx;    /* (rows, blocks): dx * sum */
-    int32_t *sum; /* (rows, blocks) */
+/* 32 activations in the int8 block arithmetic.  All of a block lies together, so that a tile needs one
+ * pointer a row. */
+struct quant_block {
+    int8_t q[QUANT_BLOCK];
+    float dx, sx; /* sx = dx * sum */
+    int32_t sum;
+    int32_t unused; /* 48 bytes: blocks never begin in the middle of a word */
 };
 
 /* Some rows of x against some consecutive panels of one weight. */
@@ -20,10 +21,10 @@ struct linear_tile {
     size_t n_panels, panel_bytes;
     size_t cols;
     size_t rows;
-    size_t out_cols;     /* outputs of these panels that exist: the last panel may be cut */
-    const float *x;      /* (rows, cols); unused by quantised sets */
-    struct quant_rows a; /* (rows, …); unused by float weights */
-    float *out;          /* (rows, out_cols) with `stride` floats between rows */
+    size_t out_cols;             /* outputs of these panels that exist: the last panel may be cut */
+    const float *x;              /* (rows, cols); unused by quantised sets */
+    const struct quant_block *a; /* (rows, cols / 32); unused by float weights */
+    float *out;                  /* (rows, out_cols) with `stride` floats between rows */
     size_t stride;
     const float *bias; /* (out_cols), or NULL */
     float *scratch;    /* scratch_floats() of the set */
@@ -45,7 +46,7 @@ struct kernel_set {
     bool float_activations;                /* linear[] reads x where a quantising set reads a */
     size_t (*scratch_floats)(size_t cols); /* of a linear tile; NULL = none */
     void (*linear[DTYPES])(const struct linear_tile *t);
-    void (*quantise)(const float *x, size_t cols, const struct quant_rows *out); /* one row */
+    void (*quantise)(const float *x, size_t cols, struct quant_block *out); /* one row */
     void (*rms_norm)(float *out, const float *x, size_t cols, const float *scale, float eps);
     void (*add)(float *x, const float *y, size_t n);
     void (*silu_gate)(float *gate, const float *up, size_t n);

@@ -232,7 +232,7 @@ static float half_at(const uint8_t *p)
 static void nibble_row(const uint8_t *panel, size_t r, size_t blocks, size_t scales, float *out)
 {
     for (size_t b = 0; b < blocks; b++, panel += 32 * scales + 256, out += QUANT_BLOCK) {
-        float d = half_at(panel + 2 * r), m = scales == 2 ? half_at(panel + 32 + 2 * r) : 0;
+        float d = half_at(panel + 2 * r), m = scales == 2 ? half_at(panel + 32 + 2 * r) : -0.0f;
         int offset = scales == 2 ? 0 : 8;
         const uint8_t *w = panel + 32 * scales + 4 * r;
         for (size_t i = 0; i < 16; i++) {

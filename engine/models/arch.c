@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-
-
 static const struct arch *const table[] = {
     &arch_llama,
 };

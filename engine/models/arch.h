@@ -17,7 +17,7 @@ struct batch {
     size_t n_spans;
     const uint32_t *logit_rows; /* rows whose logits are wanted, ascending */
     size_t n_logit_rows;
-    float *logits;              /* (n_logit_rows, vocabulary) */
+    float *logits; /* (n_logit_rows, vocabulary) */
 };
 
 /* Sizes that follow from hyperparameters alone: known before any weight is read. */
@@ -30,7 +30,7 @@ struct model_shape {
 struct model {
     const struct arch *arch;
     struct model_shape shape;
-    size_t context;          /* tokens of one sequence, as served */
+    size_t context; /* tokens of one sequence, as served */
     enum dtype kv_dtype;
     uint64_t weight_bytes;
 };

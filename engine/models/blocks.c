@@ -27,8 +27,8 @@ static int uniform_array(const json_t *config, const char *key, uint64_t min, ui
             return error_set(e, ERROR_UNSUPPORTED, "%s differs between layers, which is not supported", key);
     }
     const json_t *first = json_array_get(array, 0);
-    if (!json_is_integer(first) || json_integer_value(first) < 0 || (uint64_t)json_integer_value(first) < min ||
-        (uint64_t)json_integer_value(first) > max)
+    if (!json_is_integer(first) || json_integer_value(first) < 0 ||
+        (uint64_t)json_integer_value(first) < min || (uint64_t)json_integer_value(first) > max)
         return error_set(e, ERROR_BAD_FORMAT, "%s must hold integers from %llu to %llu", key,
                          (unsigned long long)min, (unsigned long long)max);
     *out = (uint64_t)json_integer_value(first);
@@ -89,22 +89,24 @@ static const struct tensor_info *find(struct tensor_loader *l, const char *forma
 }
 #pragma GCC diagnostic pop
 
-int load_matrix(struct tensor_loader *l, struct weight *w, size_t rows, size_t cols, const char *format, size_t layer)
+int load_matrix(struct tensor_loader *l, struct weight *w, size_t rows, size_t cols, const char *format,
+                size_t layer)
 {
     char name[LIMIT_TENSOR_NAME];
     const struct tensor_info *t = find(l, format, layer, name, sizeof name);
     if (!t)
         return error_set(l->error, ERROR_BAD_FORMAT, "tensor %s is missing", name);
     if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1)
-        return error_set(l->error, ERROR_BAD_FORMAT, "tensor %s has shape [%llu, %llu], expected [%zu, %zu]", name,
-                         (unsigned long long)t->dims[0], (unsigned long long)t->dims[1], cols, rows);
+        return error_set(l->error, ERROR_BAD_FORMAT, "tensor %s has shape [%llu, %llu], expected [%zu, %zu]",
+                         name, (unsigned long long)t->dims[0], (unsigned long long)t->dims[1], cols, rows);
     if (weight_load(l->exec, l->checkpoint->tensors, t, w, l->error) < 0)
         return error_prefix(l->error, "tensor %s", name);
     l->bytes += w->bytes;
     return 0;
 }
 
-int load_vector(struct tensor_loader *l, float **out, size_t n, bool required, const char *format, size_t layer)
+int load_vector(struct tensor_loader *l, float **out, size_t n, bool required, const char *format,
+                size_t layer)
 {
     char name[LIMIT_TENSOR_NAME];
     const struct tensor_info *t = find(l, format, layer, name, sizeof name);
@@ -114,7 +116,8 @@ int load_vector(struct tensor_loader *l, float **out, size_t n, bool required, c
     if (!t)
         return 0;
     const struct dtype_row *row = dtype_row(t->dtype);
-    if (t->dims[0] != n || t->dims[1] != 1 || t->dims[2] != 1 || t->dims[3] != 1 || n % row->block_values != 0)
+    if (t->dims[0] != n || t->dims[1] != 1 || t->dims[2] != 1 || t->dims[3] != 1 ||
+        n % row->block_values != 0)
         return error_set(l->error, ERROR_BAD_FORMAT, "tensor %s has %llu values, expected %zu", name,
                          (unsigned long long)t->dims[0], n);
     void *raw = malloc(t->bytes);
@@ -143,7 +146,8 @@ static int read_scaling(const struct checkpoint *c, const char *type, size_t tra
     float factor = 1;
     uint64_t original = trained_context;
     TRY(config_float(c, "rope.scaling.factor", 1, &factor, e));
-    TRY(config_u64(c, "rope.scaling.original_context_length", 1, LIMIT_CONTEXT, trained_context, &original, e));
+    TRY(config_u64(c, "rope.scaling.original_context_length", 1, LIMIT_CONTEXT, trained_context, &original,
+                   e));
     if (!(factor > 0))
         return error_set(e, ERROR_BAD_FORMAT, "%s.rope.scaling.factor must be positive", c->architecture);
     o->scale = 1 / factor;
@@ -154,18 +158,23 @@ static int read_scaling(const struct checkpoint *c, const char *type, size_t tra
         TRY(config_float(c, "rope.scaling.yarn_beta_fast", 32, &o->beta_fast, e));
         TRY(config_float(c, "rope.scaling.yarn_beta_slow", 1, &o->beta_slow, e));
     } else if (strcmp(type, "linear") != 0) {
-        return error_set(e, ERROR_UNSUPPORTED, "%s.rope.scaling.type %s is not supported", c->architecture, type);
+        return error_set(e, ERROR_UNSUPPORTED, "%s.rope.scaling.type %s is not supported", c->architecture,
+                         type);
     }
     return 0;
 }
 
-int rotary_options_read(const struct checkpoint *c, size_t n_rot, size_t trained_context, struct rotary_options *o,
-                        struct error *e)
+int rotary_options_read(const struct checkpoint *c, size_t n_rot, size_t trained_context,
+                        struct rotary_options *o, struct error *e)
 {
     const char *type = NULL;
     float legacy = 0;
-    *o = (struct rotary_options){.n_rot = n_rot, .original_context = trained_context, .scale = 1,
-                                 .attention_factor = 1, .beta_fast = 32, .beta_slow = 1};
+    *o = (struct rotary_options){.n_rot = n_rot,
+                                 .original_context = trained_context,
+                                 .scale = 1,
+                                 .attention_factor = 1,
+                                 .beta_fast = 32,
+                                 .beta_slow = 1};
     TRY(config_float(c, "rope.freq_base", 10000, &o->base, e));
     TRY(config_text(c, "rope.scaling.type", &type, e));
     TRY(config_float(c, "rope.scale_linear", 0, &legacy, e)); /* before rope.scaling.* existed */
@@ -181,7 +190,8 @@ int rotary_options_read(const struct checkpoint *c, size_t n_rot, size_t trained
 /* YaRN: the dimension that turns `turns` times over the original context. */
 static double correction_dimension(const struct rotary_options *o, double turns)
 {
-    return (double)o->n_rot * log((double)o->original_context / (turns * 2 * M_PI)) / (2 * log((double)o->base));
+    return (double)o->n_rot * log((double)o->original_context / (turns * 2 * M_PI)) /
+           (2 * log((double)o->base));
 }
 
 float *rotary_table(const struct rotary_options *o, size_t positions)

@@ -1,6 +1,6 @@
 /* llama.c - Llama 1-3 and what shares their shape (SmolLM2, TinyLlama, …): Touvron et al., 2023.
- * Pre-norm RMSNorm, rotary positions in interleaved pairs (GGUF permutes query and key rows for it), grouped-query
- * attention, SwiGLU; optional biases; the output head is its own tensor or the token embedding.
+ * Pre-norm RMSNorm, rotary positions in interleaved pairs (GGUF permutes query and key rows for it),
+ * grouped-query attention, SwiGLU; optional biases; the output head is its own tensor or the token embedding.
  * Thread: load on the loader's, forward on the scheduler's. */
 #include <math.h>
 #include <stdlib.h>
@@ -17,10 +17,11 @@ struct hyperparameters {
 };
 
 struct layer {
-    float *attention_norm, *ff_norm;          /* (embedding) */
-    struct weight query, key, value, output;  /* (heads*head_dim | kv_heads*head_dim, embedding); output transposed */
+    float *attention_norm, *ff_norm; /* (embedding) */
+    struct weight query, key, value,
+        output; /* (heads*head_dim | kv_heads*head_dim, embedding); output transposed */
     float *query_bias, *key_bias, *value_bias, *output_bias;
-    struct weight gate, up, down;             /* (ff, embedding), (ff, embedding), (embedding, ff) */
+    struct weight gate, up, down; /* (ff, embedding), (ff, embedding), (embedding, ff) */
     float *gate_bias, *up_bias, *down_bias;
 };
 
@@ -52,7 +53,8 @@ static int read_heads(const struct checkpoint *c, struct hyperparameters *h, str
         return error_set(e, ERROR_BAD_FORMAT, "%llu attention heads can't share %llu key-value heads",
                          (unsigned long long)heads, (unsigned long long)kv_heads);
     if (key_length == 0 || key_length != value_length)
-        return error_set(e, ERROR_UNSUPPORTED, "key length %llu and value length %llu must be equal and not 0",
+        return error_set(e, ERROR_UNSUPPORTED,
+                         "key length %llu and value length %llu must be equal and not 0",
                          (unsigned long long)key_length, (unsigned long long)value_length);
     if (n_rot % 2 != 0 || n_rot > key_length)
         return error_set(e, ERROR_BAD_FORMAT, "rotary dimension count %llu does not fit heads of %llu",
@@ -71,7 +73,8 @@ static int read_vocabulary(const struct checkpoint *c, struct hyperparameters *h
     if (!t)
         return error_set(e, ERROR_BAD_FORMAT, "tensor token_embd.weight is missing");
     if (t->dims[1] == 0 || t->dims[1] > LIMIT_VOCABULARY)
-        return error_set(e, ERROR_BAD_FORMAT, "token_embd.weight has %llu rows", (unsigned long long)t->dims[1]);
+        return error_set(e, ERROR_BAD_FORMAT, "token_embd.weight has %llu rows",
+                         (unsigned long long)t->dims[1]);
     h->shape.vocabulary = t->dims[1];
     return 0;
 }
@@ -125,8 +128,8 @@ static void llama_free(struct model *base)
     free(m->layers);
     weight_free(&m->token_embedding);
     weight_free(&m->head);
-    float *vectors[] = {m->output_norm, m->rotary_factors, m->rotary_table, m->x, m->normed, m->q,
-                        m->k,           m->v,              m->attended,     m->gate, m->up};
+    float *vectors[] = {m->output_norm, m->rotary_factors, m->rotary_table, m->x, m->normed, m->q, m->k,
+                        m->v,           m->attended,       m->gate,         m->up};
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
         free(vectors[i]);
     free(m);
@@ -134,7 +137,8 @@ static void llama_free(struct model *base)
 
 static int load_layer(struct tensor_loader *l, const struct hyperparameters *h, struct layer *y, size_t i)
 {
-    size_t embedding = h->shape.embedding, q = h->heads * h->shape.head_dim, kv = h->shape.kv_heads * h->shape.head_dim;
+    size_t embedding = h->shape.embedding, q = h->heads * h->shape.head_dim,
+           kv = h->shape.kv_heads * h->shape.head_dim;
     TRY(load_vector(l, &y->attention_norm, embedding, true, "blk.%zu.attn_norm.weight", i));
     TRY(load_vector(l, &y->ff_norm, embedding, true, "blk.%zu.ffn_norm.weight", i));
     TRY(load_matrix(l, &y->query, q, embedding, "blk.%zu.attn_q.weight", i));
@@ -158,7 +162,8 @@ static int load_rotary(struct tensor_loader *l, struct llama *m)
     TRY(load_vector(l, &m->rotary_factors, m->h.n_rot / 2, false, "rope_freqs.weight", 0));
     for (size_t i = 0; m->rotary_factors && i < m->h.n_rot / 2; i++) {
         if (!(m->rotary_factors[i] > 0) || !isfinite(m->rotary_factors[i]))
-            return error_set(l->error, ERROR_BAD_FORMAT, "rope_freqs.weight holds a factor that is not positive");
+            return error_set(l->error, ERROR_BAD_FORMAT,
+                             "rope_freqs.weight holds a factor that is not positive");
     }
     m->h.rotary.factors = m->rotary_factors;
     m->rotary_table = rotary_table(&m->h.rotary, m->base.context);
@@ -218,7 +223,8 @@ static int grow_activations(struct llama *m, size_t rows)
     return grow_floats(&m->up, &m->have[7], rows * m->h.ff);
 }
 
-static int attention_block(struct llama *m, struct exec *x, const struct batch *b, const struct layer *y, size_t i)
+static int attention_block(struct llama *m, struct exec *x, const struct batch *b, const struct layer *y,
+                           size_t i)
 {
     const struct model_shape *s = &m->h.shape;
     size_t q = m->h.heads * s->head_dim, kv = s->kv_heads * s->head_dim;
@@ -240,7 +246,7 @@ static int attention_block(struct llama *m, struct exec *x, const struct batch *
     rotary_apply(x, &rotary, m->q, b->rows, m->h.heads, s->head_dim, b->positions);
     rotary_apply(x, &rotary, m->k, b->rows, s->kv_heads, s->head_dim, b->positions);
     attention_store(x, &shape, b->spans, b->n_spans, m->k, m->v);
-    attention(x, &shape, b->spans, b->n_spans, m->q, m->attended);
+    TRY(attention(x, &shape, b->spans, b->n_spans, m->q, m->attended));
     TRY(linear_group(x, m->attended, b->rows, &out, 1));
     add_to(x, m->x, m->normed, b->rows * s->embedding);
     return 0;

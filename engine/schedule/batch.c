@@ -52,8 +52,8 @@ void batch_runner_free(struct batch_runner *r)
         return;
     for (unsigned i = 0; i < pool_threads(exec_pool(r->exec)); i++)
         sampler_scratch_free(&r->scratch[i]);
-    void *buffers[] = {r->scratch, r->tokens, r->positions, r->logit_rows, r->spans,
-                       r->first_logit, r->pages, r->logits, r->picks};
+    void *buffers[] = {r->scratch,     r->tokens, r->positions, r->logit_rows, r->spans,
+                       r->first_logit, r->pages,  r->logits,    r->picks};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         free(buffers[i]);
     free(r);
@@ -154,11 +154,12 @@ static int gather(struct batch_runner *r, const struct batch_item *items, size_t
     return 0;
 }
 
-/* Log probabilities of prompt tokens first .. first+n-1 (n at most BATCH_LOGPROB_ROWS + 1) out of this tick's rows. */
+/* Log probabilities of prompt tokens first .. first+n-1 (n at most BATCH_LOGPROB_ROWS + 1) out of this tick's
+ * rows. */
 struct prompt_report {
     const struct batch_runner *runner;
     const struct sequence *sequence;
-    const float *logits;  /* of the row before the first token that has one */
+    const float *logits; /* of the row before the first token that has one */
     size_t first, first_row_token;
     struct engine_token tokens[BATCH_LOGPROB_ROWS + 1];
     struct engine_alternative top[BATCH_LOGPROB_ROWS + 1][LIMIT_TOP_LOGPROBS];
@@ -173,8 +174,8 @@ static void report_token(void *context, size_t i, unsigned worker)
     *t = (struct engine_token){.id = p->sequence->tokens[index]};
     if (index == 0)
         return;
-    logprobs_of(exec_kernels(p->runner->exec), p->logits + (index - p->first_row_token) * vocabulary, vocabulary,
-                p->sequence->job->spec.top_logprobs, t, p->top[i]);
+    logprobs_of(exec_kernels(p->runner->exec), p->logits + (index - p->first_row_token) * vocabulary,
+                vocabulary, p->sequence->job->spec.top_logprobs, t, p->top[i]);
 }
 
 /* Tells prompt tokens that were not told before (a preempted sequence computes some of them again). */
@@ -305,8 +306,8 @@ static void fail_items(const struct batch_item *items, size_t n)
 }
 
 /* After the forward pass: what is computed now, which rows are to be sampled. */
-static void advance(struct batch_runner *r, const struct batch_item *item, size_t first_logit, bool keep_prefix,
-                    struct batch_result *result)
+static void advance(struct batch_runner *r, const struct batch_item *item, size_t first_logit,
+                    bool keep_prefix, struct batch_result *result)
 {
     struct sequence *s = item->sequence;
     struct job *j = s->job;
@@ -320,7 +321,8 @@ static void advance(struct batch_runner *r, const struct batch_item *item, size_
         last_logit += wants_logits(item, p);
     s->n_computed += item->take;
     if (first < j->spec.n_prompt)
-        result->prompt_tokens += (s->n_computed < j->spec.n_prompt ? s->n_computed : j->spec.n_prompt) - first;
+        result->prompt_tokens +=
+            (s->n_computed < j->spec.n_prompt ? s->n_computed : j->spec.n_prompt) - first;
     if (keep_prefix)
         sequence_keep_prefix(s);
     if (sample && add_picks(r, s, r->logits + last_logit * r->vocabulary) < 0)
@@ -329,8 +331,8 @@ static void advance(struct batch_runner *r, const struct batch_item *item, size_
         finish_prompt_only(j);
 }
 
-struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items, size_t n,
-                              bool keep_prefix)
+struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items,
+                              size_t n, bool keep_prefix)
 {
     struct batch b;
     struct batch_result result = {0, 0};

@@ -19,13 +19,14 @@ struct batch_result {
     size_t prompt_tokens, generated_tokens;
 };
 
+/* x is borrowed. */
 int batch_runner_create(struct exec *x, struct batch_runner **out, struct error *e);
 void batch_runner_free(struct batch_runner *r);
 
-/* Computes the items (all of model m), samples where a sequence has caught up, sends PROMPT and STEP events and
- * marks what ended as done.  keep_prefix: full pages enter the prefix tree.  When memory is out the jobs
+/* Computes the items (all of model m), samples where a sequence has caught up, sends PROMPT and STEP events
+ * and marks what ended as done.  keep_prefix: full pages enter the prefix tree.  When memory is out the jobs
  * concerned get their `failure` set. */
-struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items, size_t n,
-                              bool keep_prefix);
+struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items,
+                              size_t n, bool keep_prefix);
 
 #endif

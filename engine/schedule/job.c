@@ -23,11 +23,12 @@ static int check_spec(const struct served_model *m, const struct engine_job *spe
         return error_param(e, ERROR_INVALID_REQUEST, "n", "n must be between 1 and %d", LIMIT_CHOICES);
     if (spec->top_logprobs > LIMIT_TOP_LOGPROBS || spec->n_stop_tokens > LIMIT_STOP_TOKENS ||
         spec->sampling.n_bias > LIMIT_LOGIT_BIAS)
-        return error_set(e, ERROR_INVALID_REQUEST, "more logprobs, stop tokens or biases than the limits allow");
+        return error_set(e, ERROR_INVALID_REQUEST,
+                         "more logprobs, stop tokens or biases than the limits allow");
     for (size_t i = 0; i < spec->n_prompt; i++) {
         if (spec->prompt[i] < 0 || (size_t)spec->prompt[i] >= vocabulary)
-            return error_param(e, ERROR_INVALID_REQUEST, "prompt", "token id %d is outside the vocabulary of %zu",
-                               spec->prompt[i], vocabulary);
+            return error_param(e, ERROR_INVALID_REQUEST, "prompt",
+                               "token id %d is outside the vocabulary of %zu", spec->prompt[i], vocabulary);
     }
     for (size_t i = 0; i < spec->sampling.n_bias; i++) {
         if (spec->sampling.bias[i].token < 0 || (size_t)spec->sampling.bias[i].token >= vocabulary)
@@ -166,8 +167,8 @@ bool sequence_take_pages(struct sequence *s, size_t n)
 
 void sequence_find_prefix(struct sequence *s)
 {
-    size_t n = prefix_find(s->job->served->prefixes, s->job->spec.cache_salt, s->tokens, s->n_tokens - 1, s->pages,
-                           &s->prefix_node);
+    size_t n = prefix_find(s->job->served->prefixes, s->job->spec.cache_salt, s->tokens, s->n_tokens - 1,
+                           s->pages, &s->prefix_node);
     s->n_pages = s->n_known_pages = n;
     s->n_computed = n * KV_PAGE_TOKENS;
 }
@@ -197,10 +198,11 @@ void sequence_fork(struct sequence *follower, const struct sequence *from)
     follower->state = SEQUENCE_RUNNING;
 }
 
-void job_send_step(struct job *j, const struct sequence *s, const struct engine_token *token, enum engine_finish finish,
-                   int stop_index)
+void job_send_step(struct job *j, const struct sequence *s, const struct engine_token *token,
+                   enum engine_finish finish, int stop_index)
 {
-    struct engine_event event = {.kind = ENGINE_EVENT_STEP, .job = j->id, .choice = s->choice, .finish = finish};
+    struct engine_event event = {
+        .kind = ENGINE_EVENT_STEP, .job = j->id, .choice = s->choice, .finish = finish};
     event.tokens = token;
     event.n_tokens = token ? 1 : 0;
     event.text = text_stream_take(s->text, &event.text_len);

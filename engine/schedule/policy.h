@@ -9,9 +9,9 @@
 
 /* One runnable sequence; the array is in order of age, oldest first. */
 struct plan_sequence {
-    size_t pending;    /* tokens that are not in the cache yet, at least 1 */
-    size_t most;       /* tokens it may have in one tick; 0 = no limit of its own */
-    bool decoding;     /* it waits for its next generated token only */
+    size_t pending; /* tokens that are not in the cache yet, at least 1 */
+    size_t most;    /* tokens it may have in one tick; 0 = no limit of its own */
+    bool decoding;  /* it waits for its next generated token only */
 };
 
 struct policy {

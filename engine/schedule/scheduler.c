@@ -35,11 +35,11 @@ struct scheduler {
     struct batch_runner *runner;
     struct job *jobs, **jobs_end; /* by age */
     size_t most_runnable;
-    struct sequence **runnable;   /* of this tick, by age */
+    struct sequence **runnable; /* of this tick, by age */
     struct plan_sequence *states;
     struct batch_item *items, *group;
     size_t *takes;
-    struct engine_stats counted;  /* totals, copied to stats at the end of a tick */
+    struct engine_stats counted; /* totals, copied to stats at the end of a tick */
 };
 
 static void *run(void *context);
@@ -140,9 +140,11 @@ static int accept_locked(struct scheduler *s, struct job *j, struct error *e)
     if (s->draining)
         return error_set(e, ERROR_DRAINING, "the server is shutting down");
     if (s->stats.queued_jobs >= s->options.queue_requests)
-        return error_set(e, ERROR_QUEUE_FULL, "%zu requests are waiting, which is the limit", s->stats.queued_jobs);
+        return error_set(e, ERROR_QUEUE_FULL, "%zu requests are waiting, which is the limit",
+                         s->stats.queued_jobs);
     if (s->stats.queued_jobs > 0 && j->spec.n_prompt > s->options.queue_tokens - s->stats.queued_tokens)
-        return error_set(e, ERROR_QUEUE_FULL, "%zu prompt tokens are waiting; %zu more would exceed the limit of %zu",
+        return error_set(e, ERROR_QUEUE_FULL,
+                         "%zu prompt tokens are waiting; %zu more would exceed the limit of %zu",
                          s->stats.queued_tokens, j->spec.n_prompt, s->options.queue_tokens);
     s->stats.queued_jobs++;
     s->stats.queued_tokens += j->spec.n_prompt;
@@ -272,8 +274,8 @@ static void publish(struct scheduler *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* The job has left the list; its pages go, its final event is sent, it is gone.  Counters are published before the
- * event, so that whoever sees the end sees the memory free. */
+/* The job has left the list; its pages go, its final event is sent, it is gone.  Counters are published
+ * before the event, so that whoever sees the end sees the memory free. */
 static void end_job(struct scheduler *s, struct job *j, const struct error *error)
 {
     for (unsigned i = 0; i < j->spec.choices; i++)
@@ -294,7 +296,8 @@ static void end_job(struct scheduler *s, struct job *j, const struct error *erro
 }
 
 /* NULL in *error: finished.  False: it goes on. */
-static bool has_ended(const struct scheduler *s, struct job *j, uint64_t now, bool stopping, const struct error **error)
+static bool has_ended(const struct scheduler *s, struct job *j, uint64_t now, bool stopping,
+                      const struct error **error)
 {
     *error = &j->failure;
     if (j->failure.kind != ERROR_NONE)
@@ -304,9 +307,11 @@ static bool has_ended(const struct scheduler *s, struct job *j, uint64_t now, bo
         return true;
     }
     if (atomic_load(&j->cancelled) || stopping)
-        error_set(&j->failure, ERROR_CANCELLED, stopping ? "the server stopped" : "the request was cancelled");
+        error_set(&j->failure, ERROR_CANCELLED,
+                  stopping ? "the server stopped" : "the request was cancelled");
     else if (!j->started && now - j->submitted_ns > s->options.queue_deadline_ns)
-        error_set(&j->failure, ERROR_DEADLINE, "the request waited %.1f s in the queue, longer than the limit",
+        error_set(&j->failure, ERROR_DEADLINE,
+                  "the request waited %.1f s in the queue, longer than the limit",
                   (double)(now - j->submitted_ns) * 1e-9);
     return j->failure.kind != ERROR_NONE;
 }
@@ -444,8 +449,8 @@ static struct sequence *find_victim(struct scheduler *s)
 
 static void preempt(struct scheduler *s, struct sequence *q, size_t n)
 {
-    log_debug("job %llu (%s) choice %u preempted: pages run short", (unsigned long long)q->job->id, q->job->tag,
-              q->choice);
+    log_debug("job %llu (%s) choice %u preempted: pages run short", (unsigned long long)q->job->id,
+              q->job->tag, q->choice);
     sequence_release_pages(q);
     q->state = SEQUENCE_WAITING;
     s->counted.preemptions++;
@@ -466,7 +471,8 @@ static bool others_hold_pages(const struct scheduler *s, const struct sequence *
     return false;
 }
 
-/* Pages for what sequence i takes this tick; younger ones give way, or it waits itself when it is the youngest. */
+/* Pages for what sequence i takes this tick; younger ones give way, or it waits itself when it is the
+ * youngest. */
 static void take_pages(struct scheduler *s, size_t i, size_t n)
 {
     struct sequence *q = s->runnable[i];

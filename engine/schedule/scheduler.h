@@ -31,9 +31,9 @@ struct served_model {
 void served_model_release(struct served_model *m);
 
 struct scheduler_options {
-    struct exec *exec;        /* borrowed; used by the scheduler's thread only */
-    const char *policy;       /* row of the POLICY TABLE, or NULL */
-    uint64_t kv_memory;       /* bytes */
+    struct exec *exec;  /* borrowed; used by the scheduler's thread only */
+    const char *policy; /* row of the POLICY TABLE, or NULL */
+    uint64_t kv_memory; /* bytes */
     size_t batch_tokens, max_sequences, queue_requests, queue_tokens;
     uint64_t queue_deadline_ns;
     bool prefix_reuse;

@@ -14,6 +14,8 @@
 
 struct tokenizer;
 
+/* The spec and its arrays may go once this returns.  An unknown model or pre-tokenizer, or a vocabulary
+ * that contradicts itself, is an error that names it. */
 int tokenizer_create(const struct tokenizer_spec *spec, struct tokenizer **out, struct error *e);
 void tokenizer_free(struct tokenizer *t);
 

@@ -1,10 +1,10 @@
 /* test_reference.c - whole checkpoints against what other implementations computed.
  * A case file is JSON: {"cases": [...]} with
- *   causal_lm   prompt (optional), input_ids, greedy_ids, step_top10 [[[id, log probability] …] …], greedy_gaps
- *   perplexity  text, input_ids, window, window_nll, tokens_scored, perplexity
- * computed in float32 on the dequantised weights.  Ours rounds activations to 8 bits, so the bounds are those
- * measured for that arithmetic: see TOP5_MEAN, SURE_GAP and PERPLEXITY.
- * LOQUAT_REFERENCE_LONG=1 scores every window of a perplexity case, otherwise two. */
+ *   causal_lm   prompt (optional), input_ids, greedy_ids, step_top10 [[[id, log probability] …] …],
+ * greedy_gaps perplexity  text, input_ids, window, window_nll, tokens_scored, perplexity computed in float32
+ * on the dequantised weights.  Ours rounds activations to 8 bits, so the bounds are those measured for that
+ * arithmetic: see TOP5_MEAN, SURE_GAP and PERPLEXITY. LOQUAT_REFERENCE_LONG=1 scores every window of a
+ * perplexity case, otherwise two. */
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
@@ -29,7 +29,7 @@ struct scored {
         float logprob;
         unsigned n_top;
         struct engine_alternative top[10];
-    } *tokens; /* prompt tokens */
+    } * tokens; /* prompt tokens */
     int32_t generated[256];
     size_t n_generated;
     bool done;
@@ -51,7 +51,8 @@ static void on_event(void *user, const struct engine_event *event)
         s->tokens[s->n].id = t->id;
         s->tokens[s->n].logprob = t->logprob;
         s->tokens[s->n].n_top = t->n_top < 10 ? t->n_top : 10;
-        memcpy(s->tokens[s->n].top, t->top, s->tokens[s->n].n_top * sizeof *t->top);
+        if (t->n_top)
+            memcpy(s->tokens[s->n].top, t->top, s->tokens[s->n].n_top * sizeof *t->top);
         s->n++;
     }
     if (event->kind == ENGINE_EVENT_FINAL) {
@@ -63,8 +64,8 @@ static void on_event(void *user, const struct engine_event *event)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void run(struct engine *engine, struct engine_model *model, const int32_t *ids, size_t n, size_t max_tokens,
-                bool logprobs, struct scored *s)
+static void run(struct engine *engine, struct engine_model *model, const int32_t *ids, size_t n,
+                size_t max_tokens, bool logprobs, struct scored *s)
 {
     struct error e = {0};
     uint64_t id;
@@ -72,9 +73,15 @@ static void run(struct engine *engine, struct engine_model *model, const int32_t
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     s->tokens = calloc(n, sizeof *s->tokens);
-    struct engine_job job = {.model = model, .n_prompt = n, .max_tokens = max_tokens, .choices = 1,
-                             .prompt_logprobs = logprobs, .top_logprobs = logprobs ? 10 : 0, .ignore_eos = true,
-                             .on_event = on_event, .user = s};
+    struct engine_job job = {.model = model,
+                             .n_prompt = n,
+                             .max_tokens = max_tokens,
+                             .choices = 1,
+                             .prompt_logprobs = logprobs,
+                             .top_logprobs = logprobs ? 10 : 0,
+                             .ignore_eos = true,
+                             .on_event = on_event,
+                             .user = s};
     engine_sampling_init(&job.sampling);
     job.prompt = malloc(n * sizeof *ids);
     memcpy(job.prompt, ids, n * sizeof *ids);
@@ -110,7 +117,8 @@ static void check_ids(struct engine_model *model, const char *text, const json_t
     size_t n, n_ours;
     int32_t *ids = ids_of(expected, &n), *ours;
     ck_assert_msg(engine_tokenize(engine_model_vocabulary(model), text, strlen(text),
-                                  ENGINE_ADD_SPECIAL | ENGINE_PARSE_SPECIAL, NULL, 0, &ours, &n_ours, &e) == 0,
+                                  ENGINE_ADD_SPECIAL | ENGINE_PARSE_SPECIAL, NULL, 0, &ours, &n_ours,
+                                  &e) == 0,
                   "%s", e.text);
     ck_assert_uint_ge(n_ours, n); /* a perplexity case holds the first ids of its text */
     ck_assert(whole ? n_ours == n : true);
@@ -124,14 +132,14 @@ struct agreement {
     size_t n_differences, steps, same_best;
 };
 
-static void compare_step(const json_t *top, double gap, const struct engine_alternative *ours, unsigned n_ours,
-                         struct agreement *a)
+static void compare_step(const json_t *top, double gap, const struct engine_alternative *ours,
+                         unsigned n_ours, struct agreement *a)
 {
     int32_t best = (int32_t)json_integer_value(json_array_get(json_array_get(top, 0), 0));
     a->steps++;
     a->same_best += ours[0].id == best;
-    ck_assert_msg(gap <= SURE_GAP || ours[0].id == best, "best token %d, expected %d, whose lead is %.3f", ours[0].id,
-                  best, gap);
+    ck_assert_msg(gap <= SURE_GAP || ours[0].id == best, "best token %d, expected %d, whose lead is %.3f",
+                  ours[0].id, best, gap);
     for (size_t i = 0; i < 5; i++) {
         int32_t id = (int32_t)json_integer_value(json_array_get(json_array_get(top, i), 0));
         double expected = json_number_value(json_array_get(json_array_get(top, i), 1));
@@ -144,7 +152,8 @@ static void compare_step(const json_t *top, double gap, const struct engine_alte
     }
 }
 
-static void check_causal(struct engine *engine, struct engine_model *model, const json_t *c, struct agreement *a)
+static void check_causal(struct engine *engine, struct engine_model *model, const json_t *c,
+                         struct agreement *a)
 {
     size_t n, n_greedy;
     int32_t *ids = ids_of(json_object_get(c, "input_ids"), &n);
@@ -152,13 +161,14 @@ static void check_causal(struct engine *engine, struct engine_model *model, cons
     const json_t *steps = json_object_get(c, "step_top10"), *gaps = json_object_get(c, "greedy_gaps");
     struct scored s;
     if (json_object_get(c, "prompt"))
-        check_ids(model, json_string_value(json_object_get(c, "prompt")), json_object_get(c, "input_ids"), true);
+        check_ids(model, json_string_value(json_object_get(c, "prompt")), json_object_get(c, "input_ids"),
+                  true);
     ids = realloc(ids, (n + n_greedy) * sizeof *ids);
     memcpy(ids + n, greedy, n_greedy * sizeof *ids);
     run(engine, model, ids, n + n_greedy, 0, true, &s); /* teacher forced */
     for (size_t i = 0; i < n_greedy; i++)
-        compare_step(json_array_get(steps, i), json_number_value(json_array_get(gaps, i)), s.tokens[n + i].top,
-                     s.tokens[n + i].n_top, a);
+        compare_step(json_array_get(steps, i), json_number_value(json_array_get(gaps, i)),
+                     s.tokens[n + i].top, s.tokens[n + i].n_top, a);
     scored_free(&s);
     run(engine, model, ids, n, n_greedy, false, &s); /* free running, up to the first close call */
     for (size_t i = 0; i < n_greedy && json_number_value(json_array_get(gaps, i)) > SURE_GAP; i++)
@@ -221,8 +231,8 @@ static void check_file(const char *model_path, const char *cases_path, const cha
             ck_abort_msg("unknown kind %s", kind);
     }
     double mean = a.difference / (double)(a.n_differences ? a.n_differences : 1);
-    printf("%s: top-5 log probabilities differ by %.4f on average over %zu steps, best token equal in %zu\n", cases_path,
-           mean, a.steps, a.same_best);
+    printf("%s: top-5 log probabilities differ by %.4f on average over %zu steps, best token equal in %zu\n",
+           cases_path, mean, a.steps, a.same_best);
     ck_assert_uint_gt(a.steps, 0);
     ck_assert_double_lt(mean, bound);
     json_decref(root);
@@ -253,7 +263,7 @@ START_TEST(default_checkpoint_agrees_with_float32_on_dequantised_weights)
 {
     char cases[4096];
     snprintf(cases, sizeof cases, "%s/real/smollm2-135m-instruct-q4_1.json", getenv("LOQUAT_CONFORMANCE"));
-    check_file(getenv("LOQUAT_MODEL"), cases, NULL, TOP5_MEAN);
+    check_file(getenv("LOQUAT_TEST_MODEL"), cases, NULL, TOP5_MEAN);
 }
 END_TEST
 
@@ -263,10 +273,11 @@ int main(void)
     TCase *c = tcase_create("checkpoints");
     tcase_set_timeout(c, 900);
     tcase_add_loop_test(c, small_checkpoints_agree_on_every_kernel_set, 0, sizeof small / sizeof small[0]);
-    if (getenv("LOQUAT_CONFORMANCE") && getenv("LOQUAT_MODEL"))
+    if (getenv("LOQUAT_CONFORMANCE") && getenv("LOQUAT_TEST_MODEL"))
         tcase_add_test(c, default_checkpoint_agrees_with_float32_on_dequantised_weights);
     else
-        printf("skipped: default checkpoint against its references (needs LOQUAT_CONFORMANCE and LOQUAT_MODEL)\n");
+        printf("skipped: default checkpoint against its references (needs LOQUAT_CONFORMANCE and "
+               "LOQUAT_TEST_MODEL)\n");
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -1,5 +1,5 @@
-/* byte_vocabulary.h - a tokenizer of 256 single bytes (id = byte) and one end token, for tests of what stands on
- * tokenizers. */
+/* byte_vocabulary.h - a tokenizer of 256 single bytes (id = byte) and one end token, for tests of what stands
+ * on tokenizers. */
 #ifndef LOQUAT_TESTS_BYTE_VOCABULARY_H
 #define LOQUAT_TESTS_BYTE_VOCABULARY_H
 
@@ -14,9 +14,16 @@ static inline struct tokenizer *byte_vocabulary(void)
 {
     static struct token_spec tokens[BYTE_VOCABULARY_SIZE];
     static char texts[BYTE_VOCABULARY_SIZE][4];
-    const struct tokenizer_spec spec = {.model = "gpt2", .pre = "gpt-2", .n_tokens = BYTE_VOCABULARY_SIZE,
-                                        .tokens = tokens, .bos = -1, .eos = BYTE_VOCABULARY_END, .eot = -1, .unk = -1,
-                                        .sep = -1, .pad = -1};
+    const struct tokenizer_spec spec = {.model = "gpt2",
+                                        .pre = "gpt-2",
+                                        .n_tokens = BYTE_VOCABULARY_SIZE,
+                                        .tokens = tokens,
+                                        .bos = -1,
+                                        .eos = BYTE_VOCABULARY_END,
+                                        .eot = -1,
+                                        .unk = -1,
+                                        .sep = -1,
+                                        .pad = -1};
     struct tokenizer *t = NULL;
     struct error e = {0};
     unsigned moved = 0;

@@ -27,8 +27,8 @@ static void draw_many(const struct engine_sampling *options, const float *logits
     sampler_scratch_free(&scratch);
 }
 
-static int32_t pick_after(const struct engine_sampling *options, const float *logits, size_t n, const int32_t *prompt,
-                          size_t n_prompt, const int32_t *output, size_t n_output)
+static int32_t pick_after(const struct engine_sampling *options, const float *logits, size_t n,
+                          const int32_t *prompt, size_t n_prompt, const int32_t *output, size_t n_output)
 {
     struct sampler *s;
     struct sampler_scratch scratch = {0};

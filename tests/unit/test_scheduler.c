@@ -1,7 +1,8 @@
 /* test_scheduler.c - the scheduler with a model that has no weights but reads its pages.
- * The fake family writes each token into its place in the pages and derives the next token from every token it
- * finds there, so a wrong page, a missed copy, a stale prefix or a lost row changes the answer.  What each prompt
- * must give is computed here in a few lines, and compared under batching, preemption, prefixes and choices. */
+ * The fake family writes each token into its place in the pages and derives the next token from every token
+ * it finds there, so a wrong page, a missed copy, a stale prefix or a lost row changes the answer.  What each
+ * prompt must give is computed here in a few lines, and compared under batching, preemption, prefixes and
+ * choices. */
 #include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -44,7 +45,8 @@ static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
             if (logit == b->n_logit_rows || b->logit_rows[logit] != row)
                 continue;
             for (size_t p = 0; p <= position; p++)
-                hash = hash_mix(hash, (uint64_t)((int32_t *)s->pages[p / KV_PAGE_TOKENS])[p % KV_PAGE_TOKENS]);
+                hash =
+                    hash_mix(hash, (uint64_t)((int32_t *)s->pages[p / KV_PAGE_TOKENS])[p % KV_PAGE_TOKENS]);
             float *logits = b->logits + logit++ * VOCABULARY;
             memset(logits, 0, VOCABULARY * sizeof *logits);
             logits[next_token(hash)] = 10;
@@ -60,7 +62,11 @@ static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
 static const struct arch fake_arch = {.name = "fake", .forward = fake_forward};
 static struct model fake_model = {
     .arch = &fake_arch,
-    .shape = {.vocabulary = VOCABULARY, .trained_context = CONTEXT, .layers = 1, .embedding = 16, .kv_heads = 1,
+    .shape = {.vocabulary = VOCABULARY,
+              .trained_context = CONTEXT,
+              .layers = 1,
+              .embedding = 16,
+              .kv_heads = 1,
               .head_dim = 16},
     .context = CONTEXT,
     .kv_dtype = DTYPE_F32,
@@ -86,9 +92,13 @@ static struct served_model served;
 
 static struct scheduler_options default_options(void)
 {
-    return (struct scheduler_options){.kv_memory = 4 << 20, .batch_tokens = 64, .max_sequences = 32,
-                                      .queue_requests = 10000, .queue_tokens = 10000000,
-                                      .queue_deadline_ns = UINT64_C(60000000000), .prefix_reuse = true};
+    return (struct scheduler_options){.kv_memory = 4 << 20,
+                                      .batch_tokens = 64,
+                                      .max_sequences = 32,
+                                      .queue_requests = 10000,
+                                      .queue_tokens = 10000000,
+                                      .queue_deadline_ns = UINT64_C(60000000000),
+                                      .prefix_reuse = true};
 }
 
 static void open_scheduler(struct scheduler_options o)
@@ -177,10 +187,15 @@ static void make_prompt(int32_t *prompt, size_t n, size_t shared, uint64_t seed)
         prompt[i] = (int32_t)(hash_mix(i < shared ? 0 : seed, i) % (VOCABULARY - 1));
 }
 
-static struct engine_job make_job(struct answer *a, size_t n_prompt, size_t shared, uint64_t seed, size_t max_tokens)
+static struct engine_job make_job(struct answer *a, size_t n_prompt, size_t shared, uint64_t seed,
+                                  size_t max_tokens)
 {
-    struct engine_job job = {.n_prompt = n_prompt, .max_tokens = max_tokens, .choices = 1,
-                             .sampling = {.top_p = 1, .repetition_penalty = 1}, .on_event = on_event, .user = a};
+    struct engine_job job = {.n_prompt = n_prompt,
+                             .max_tokens = max_tokens,
+                             .choices = 1,
+                             .sampling = {.top_p = 1, .repetition_penalty = 1},
+                             .on_event = on_event,
+                             .user = a};
     job.prompt = malloc(n_prompt * sizeof *job.prompt);
     make_prompt(job.prompt, n_prompt, shared, seed);
     memset(a, 0, sizeof *a);
@@ -196,8 +211,8 @@ static void submit(struct engine_job *job)
     ((struct answer *)job->user)->id = id;
 }
 
-static void check_answer(const struct answer *a, size_t n_prompt, size_t shared, uint64_t seed, size_t max_tokens,
-                         unsigned choices)
+static void check_answer(const struct answer *a, size_t n_prompt, size_t shared, uint64_t seed,
+                         size_t max_tokens, unsigned choices)
 {
     int32_t prompt[MOST_TOKENS * 4], expected[MOST_TOKENS];
     make_prompt(prompt, n_prompt, shared, seed);
@@ -550,7 +565,8 @@ START_TEST(the_heart_beats_while_idle)
     usleep(400000);
     ck_assert_uint_lt(scheduler_heartbeat_age(scheduler), UINT64_C(10000000000));
     uint64_t before = clock_ns();
-    while (scheduler_heartbeat_age(scheduler) > UINT64_C(200000000) && clock_ns() - before < UINT64_C(10000000000))
+    while (scheduler_heartbeat_age(scheduler) > UINT64_C(200000000) &&
+           clock_ns() - before < UINT64_C(10000000000))
         usleep(1000);
     ck_assert_uint_le(scheduler_heartbeat_age(scheduler), UINT64_C(10000000000));
     close_scheduler();

@@ -1,4 +1,5 @@
-/* test_text_stream.c - what may be shown, token by token: whole code points, no stop string or its beginning. */
+/* test_text_stream.c - what may be shown, token by token: whole code points, no stop string or its beginning.
+ */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,10 @@ static void feed(const char *text, const struct engine_text *stops, size_t n_sto
     stop_set_free(set);
 }
 
-#define STOP(text) {text, sizeof(text) - 1}
+#define STOP(text)                                                                                           \
+    {                                                                                                        \
+        text, sizeof(text) - 1                                                                               \
+    }
 
 START_TEST(text_passes_through)
 {
@@ -114,8 +118,11 @@ START_TEST(a_stop_string_inside_characters_leaves_no_halves)
 {
     const struct engine_text stops[] = {STOP("\xf0\x9f\x98\x81")};
     struct shown out;
-    feed("a\xf0\x9f\x98\x80" "b\xf0\x9f\x98\x81", stops, 1, &out);
-    ck_assert_str_eq(out.text, "a\xf0\x9f\x98\x80" "b");
+    feed("a\xf0\x9f\x98\x80"
+         "b\xf0\x9f\x98\x81",
+         stops, 1, &out);
+    ck_assert_str_eq(out.text, "a\xf0\x9f\x98\x80"
+                               "b");
     ck_assert_int_eq(out.stop, 0);
 }
 END_TEST

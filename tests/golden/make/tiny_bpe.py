@@ -37,7 +37,7 @@ SPECIALS = [("<|endoftext|>", 3), ("<|im_start|>", 3), ("<|im_end|>", 3), ("<|im
 SIZE = 500
 BOS, EOS = 1, 2
 # Rust's and Python's White_Space.
-SPACE = set(range(9, 14)) | {0x20, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000} | set(range(0x2000, 0x200B))
+SPACE = {*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000}
 
 
 def kind(c):
@@ -152,7 +152,8 @@ def encode(text, flags, ids, merges):
 
 
 CASES = [
-    ("", 0), ("", 1), (" ", 0), ("  ", 0), ("\n", 0), ("\n\n \n", 0), ("the river", 0), (" the river", 0), ("the river ", 0),
+    ("", 0), ("", 1), (" ", 0), ("  ", 0), ("\n", 0), ("\n\n \n", 0), ("the river", 0), (" the river", 0),
+    ("the river ", 0),
     ("The people don't; they'll, they've 'em, WE'LL, it's 's", 0), ("12345 6 7\n8 ½ ¾ ٣٤", 0), ("a  b   c    d", 0),
     ("\ta\t\tb \t c\r\n\r\nd", 0), ("Привет, река! über Fluß où été", 0), ("河水流过城市，人们来到河边。你好", 0),
     ("🦙🔥 llama\u200d🔥 e\u0301 \u0301x", 0), ("nbsp\u00a0nbsp nel\u0085nel ideographic\u3000space ogham\u1680x", 0),
@@ -160,7 +161,8 @@ CASES = [
     ("for (int i = 0; i < 10; i++) {\n    total += i;\n}\n", 0), ("aaaaaaaaaaaaaaaaaaaaaaaa", 0), ("\x00\x01\x7f", 0),
     ("<|im_start|>user\nthe river<|im_end|>\n", 0), ("<|im_start|>user\nthe river<|im_end|>\n", 2),
     ("<|im_start|>user\nthe river<|im_end|>\n", 3), ("<|im_end|>s<|im_end|> s<|im_end|", 2), ("<|<|im_end|>|>", 2),
-    ("a<tool>b <tool>", 0), ("a<tool>b <tool>", 2), ("in the the the there they're the\u00ad", 0), ("\ufeffbom \U0010ffff", 0),
+    ("a<tool>b <tool>", 0), ("a<tool>b <tool>", 2), ("in the the the there they're the\u00ad", 0),
+    ("\ufeffbom \U0010ffff", 0),
 ]
 
 

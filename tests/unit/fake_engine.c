@@ -1,0 +1,356 @@
+/* fake_engine.c - see fake_engine.h. */
+#include "tests/unit/fake_engine.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/fields.h"
+#include "engine/base/json.h"
+#include "engine/base/limits.h"
+#include "engine/base/utf8.h"
+
+struct engine_vocabulary {
+    bool add_bos;
+};
+
+struct engine_model {
+    struct engine_model_info info;
+    struct engine_vocabulary vocabulary;
+};
+
+struct engine {
+    struct engine_model models[2];
+};
+
+static struct engine fake;
+static const char *const names[] = {"<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|user|>", "a"};
+static char byte_texts[256];
+
+static void make_model(struct engine_model *m, const char *name, const char *chat_template, bool add_bos)
+{
+    m->vocabulary.add_bos = add_bos;
+    m->info = (struct engine_model_info){.name = name,
+                                         .path = "",
+                                         .format = "fake",
+                                         .architecture = "toy",
+                                         .description = "",
+                                         .dtype = "F32",
+                                         .tokenizer = "bytes",
+                                         .pre_tokenizer = "",
+                                         .chat_template = chat_template,
+                                         .bos_text = "<s>",
+                                         .eos_text = "</s>",
+                                         .bos = FAKE_BOS,
+                                         .eos = FAKE_EOS,
+                                         .context = FAKE_CONTEXT,
+                                         .trained_context = 200,
+                                         .vocabulary = FAKE_VOCABULARY,
+                                         .layers = 1,
+                                         .embedding = 8,
+                                         .parameters = 1000,
+                                         .weight_bytes = 4000,
+                                         .created = 1700000000};
+}
+
+struct engine *fake_engine(const char *chat_template)
+{
+    for (int i = 0; i < 256; i++)
+        byte_texts[i] = (char)i;
+    make_model(&fake.models[0], "toy", chat_template, true);
+    make_model(&fake.models[1], "second", NULL, false);
+    return &fake;
+}
+
+struct engine_model *fake_model(size_t i)
+{
+    return &fake.models[i];
+}
+
+/* ---- engine.h ------------------------------------------------------------------------------- */
+
+struct engine_model *engine_find_model(struct engine *engine, const char *name)
+{
+    if (!name || !*name || strcmp(name, "default") == 0)
+        return &engine->models[0];
+    for (size_t i = 0; i < 2; i++) {
+        if (strcmp(engine->models[i].info.name, name) == 0)
+            return &engine->models[i];
+    }
+    return NULL;
+}
+
+size_t engine_models(struct engine *engine, struct engine_model **out, size_t max)
+{
+    for (size_t i = 0; i < 2 && i < max; i++)
+        out[i] = &engine->models[i];
+    return 2;
+}
+
+const struct engine_model_info *engine_model_info(const struct engine_model *model)
+{
+    return &model->info;
+}
+
+struct engine_vocabulary *engine_model_vocabulary(struct engine_model *model)
+{
+    return &model->vocabulary;
+}
+
+const char *engine_kernels(const struct engine *engine)
+{
+    (void)engine;
+    return "fake";
+}
+
+void engine_sampling_init(struct engine_sampling *s)
+{
+    *s = (struct engine_sampling){.top_p = 1, .repetition_penalty = 1};
+}
+
+size_t engine_vocabulary_size(const struct engine_vocabulary *v)
+{
+    (void)v;
+    return FAKE_VOCABULARY;
+}
+
+bool engine_token_is_control(const struct engine_vocabulary *v, int32_t id)
+{
+    (void)v;
+    return id >= FAKE_BOS && id < FAKE_TWIN;
+}
+
+const char *engine_token_bytes(const struct engine_vocabulary *v, int32_t id, size_t *len)
+{
+    (void)v;
+    *len = id < 256 ? 1 : strlen(names[id - 256]);
+    return id < 256 ? &byte_texts[id] : names[id - 256];
+}
+
+static bool touches_literal(size_t start, size_t end, const struct engine_span *literal, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (start < literal[i].end && literal[i].start < end)
+            return true;
+    }
+    return false;
+}
+
+/* The control token that the text begins with, or -1. */
+static int control_at(const char *text, size_t len)
+{
+    for (int c = 0; c < FAKE_TWIN - FAKE_BOS; c++) {
+        size_t n = strlen(names[c]);
+        if (n <= len && memcmp(text, names[c], n) == 0)
+            return c;
+    }
+    return -1;
+}
+
+int engine_tokenize(const struct engine_vocabulary *v, const char *text, size_t len, unsigned flags,
+                    const struct engine_span *literal, size_t n_literal, int32_t **ids, size_t *n,
+                    struct error *e)
+{
+    (void)e;
+    *ids = malloc((len + 1) * sizeof **ids);
+    ck_assert_ptr_nonnull(*ids);
+    *n = 0;
+    if ((flags & ENGINE_ADD_SPECIAL) && v->add_bos)
+        (*ids)[(*n)++] = FAKE_BOS;
+    for (size_t i = 0; i < len;) {
+        int c = flags & ENGINE_PARSE_SPECIAL ? control_at(text + i, len - i) : -1;
+        size_t width = c >= 0 ? strlen(names[c]) : 1;
+        if (c >= 0 && touches_literal(i, i + width, literal, n_literal)) {
+            c = -1;
+            width = 1;
+        }
+        (*ids)[(*n)++] = c >= 0 ? 256 + c : (unsigned char)text[i];
+        i += width;
+    }
+    return 0;
+}
+
+int engine_detokenize(const struct engine_vocabulary *v, const int32_t *ids, size_t n, bool show_control,
+                      struct buf *out, struct error *e)
+{
+    struct buf raw;
+    buf_init(&raw, LIMIT_REQUEST_ARENA);
+    for (size_t i = 0; i < n; i++) {
+        size_t len;
+        if (ids[i] < 0 || ids[i] >= FAKE_VOCABULARY) {
+            buf_free(&raw);
+            return error_set(e, ERROR_INVALID_REQUEST, "no such token");
+        }
+        const char *bytes = engine_token_bytes(v, ids[i], &len);
+        if (show_control || !engine_token_is_control(v, ids[i]))
+            buf_add(&raw, bytes, len);
+    }
+    utf8_append_lossy(out, raw.data ? raw.data : "", raw.len);
+    buf_free(&raw);
+    return 0;
+}
+
+/* ---- driving a call ------------------------------------------------------------------------- */
+
+int fake_begin(struct fake_call *f, struct api *api, unsigned method, const char *path, const char *body)
+{
+    bool other;
+    memset(f, 0, sizeof *f);
+    f->call.api = api;
+    f->call.engine = &fake;
+    f->call.endpoint = api_find(path, method, &other);
+    ck_assert_ptr_nonnull(f->call.endpoint);
+    f->call.arena = arena_create(LIMIT_REQUEST_ARENA);
+    f->call.request_id = "r\"1";
+    f->call.body = body ? body : "";
+    f->call.body_len = strlen(f->call.body);
+    f->call.created = 1234;
+    f->call.cache_salt = 77;
+    buf_init(&f->call.out, LIMIT_REQUEST_ARENA);
+    if (api_path_argument(f->call.endpoint, path, f->call.arena, &f->call.path_argument, &f->error) < 0)
+        return -1;
+    return api_call_begin(&f->call, &f->error);
+}
+
+void fake_end(struct fake_call *f)
+{
+    api_call_free(&f->call);
+    arena_free(f->call.arena);
+}
+
+void fake_step(struct fake_call *f, size_t job, unsigned choice, const char *text, const int32_t *ids,
+               size_t n, enum engine_finish finish)
+{
+    struct engine_token tokens[16] = {{0}};
+    for (size_t i = 0; i < n; i++)
+        tokens[i].id = ids[i];
+    struct engine_event event = {.kind = ENGINE_EVENT_STEP,
+                                 .choice = choice,
+                                 .tokens = tokens,
+                                 .n_tokens = n,
+                                 .text = text,
+                                 .text_len = strlen(text),
+                                 .finish = finish};
+    api_call_event(&f->call, job, &event);
+}
+
+static void send_logprobs(struct fake_call *f, size_t job, struct engine_event *event, const int32_t *ids,
+                          size_t n, bool first)
+{
+    struct engine_alternative top = {.id = '!', .logprob = -0.5f};
+    struct engine_token tokens[32] = {{0}};
+    for (size_t i = 0; i < n; i++) {
+        bool has = i > 0 || !first;
+        tokens[i] =
+            (struct engine_token){ids[i], has ? -1.0f - (float)i / 8 : 0, has, has, has ? &top : NULL};
+    }
+    event->tokens = tokens;
+    event->n_tokens = n;
+    api_call_event(&f->call, job, event);
+}
+
+void fake_step_logprobs(struct fake_call *f, size_t job, unsigned choice, const char *text,
+                        const int32_t *ids, size_t n, enum engine_finish finish)
+{
+    struct engine_event event = {.kind = ENGINE_EVENT_STEP,
+                                 .choice = choice,
+                                 .text = text,
+                                 .text_len = strlen(text),
+                                 .finish = finish};
+    send_logprobs(f, job, &event, ids, n, false);
+}
+
+void fake_prompt_logprobs(struct fake_call *f, size_t job, const int32_t *ids, size_t n, bool first)
+{
+    struct engine_event event = {.kind = ENGINE_EVENT_PROMPT};
+    send_logprobs(f, job, &event, ids, n, first);
+}
+
+void fake_final(struct fake_call *f, size_t job, size_t prompt, size_t cached, size_t completion)
+{
+    struct engine_event event = {.kind = ENGINE_EVENT_FINAL, .usage = {prompt, cached, completion, 0, 0, 0}};
+    api_call_event(&f->call, job, &event);
+}
+
+void fake_fail(struct fake_call *f, size_t job, enum error_kind kind, const char *text)
+{
+    struct error e = {0};
+    error_set(&e, kind, "%s", text);
+    struct engine_event event = {.kind = ENGINE_EVENT_FINAL, .error = &e};
+    api_call_event(&f->call, job, &event);
+}
+
+int fake_advance(struct fake_call *f)
+{
+    for (size_t i = 0; i < f->call.n_jobs; i++) {
+        free(f->call.jobs[i].prompt);
+        f->call.jobs[i].prompt = NULL;
+    }
+    f->call.n_jobs = 0;
+    return api_call_advance(&f->call, &f->error);
+}
+
+json_t *fake_answer(struct fake_call *f)
+{
+    json_t *value = NULL;
+    struct error e = {0};
+    ck_assert_msg(json_parse(f->call.out.data, f->call.out.len, &value, &e) == 0, "%s in %s", e.text,
+                  f->call.out.data);
+    return value;
+}
+
+/* Start of the i-th "data: " payload, and its length; NULL past the last. */
+static const char *payload(const struct fake_call *f, size_t i, size_t *len)
+{
+    const char *at_byte = f->call.out.data;
+    while (at_byte && *at_byte) {
+        const char *end = strstr(at_byte, "\n\n");
+        ck_assert_msg(strncmp(at_byte, "data: ", 6) == 0 && end, "no event: %s", at_byte);
+        *len = (size_t)(end - at_byte) - 6;
+        if (i-- == 0)
+            return at_byte + 6;
+        at_byte = end + 2;
+    }
+    return NULL;
+}
+
+json_t *fake_stream_event(const struct fake_call *f, size_t i)
+{
+    size_t len;
+    json_t *value = NULL;
+    struct error e = {0};
+    const char *text = payload(f, i, &len);
+    if (!text || strncmp(text, "[DONE]", len) == 0)
+        return NULL;
+    ck_assert_msg(json_parse(text, len, &value, &e) == 0, "%s in %s", e.text, text);
+    return value;
+}
+
+size_t fake_stream_events(const struct fake_call *f)
+{
+    size_t n = 0, len;
+    while (payload(f, n, &len))
+        n++;
+    return n;
+}
+
+const json_t *at(const json_t *value, const char *path)
+{
+    char name[64];
+    while (*path && value) {
+        size_t len = strcspn(path, "/");
+        ck_assert_uint_lt(len, sizeof name);
+        memcpy(name, path, len);
+        name[len] = 0;
+        value = json_is_array(value) ? json_array_get(value, (size_t)strtoul(name, NULL, 10))
+                                     : json_object_get(value, name);
+        path += len + (path[len] == '/');
+    }
+    return value;
+}
+
+const char *text_at(const json_t *value, const char *path)
+{
+    const char *text = json_string_value(at(value, path));
+    return text ? text : "";
+}
