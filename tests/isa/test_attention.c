@@ -1,0 +1,303 @@
+/* test_attention.c - attention over pages: every kernel set against scalar, bit for bit; scalar against
+ * plain double precision; a prompt cut anywhere against the prompt in one go.  Pages begin as
+ * not-a-numbers, so that a read of anything that was never stored shows. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/isa/sets.h"
+
+enum { LAYER_OFFSET = 192 };
+
+static void *take(size_t bytes)
+{
+    void *p = malloc(bytes ? bytes : 1);
+    ck_assert_ptr_nonnull(p);
+    return p;
+}
+
+/* ---- a sequence with its pages -------------------------------------------------------------- */
+
+struct sequence {
+    struct attention_shape shape;
+    size_t tokens, pages;
+    void **page;
+    float *q, *k, *v; /* (tokens, heads or kv_heads, head_dim) */
+};
+
+static void wipe_pages(struct sequence *s)
+{
+    for (size_t i = 0; i < s->pages; i++)
+        memset(s->page[i], 0xff,
+               LAYER_OFFSET + attention_layer_bytes(s->shape.kv_heads, s->shape.head_dim, s->shape.kv_dtype));
+}
+
+static void sequence_make(struct sequence *s, const struct attention_shape *shape, size_t tokens)
+{
+    size_t bytes = LAYER_OFFSET + attention_layer_bytes(shape->kv_heads, shape->head_dim, shape->kv_dtype);
+    size_t kv = tokens * shape->kv_heads * shape->head_dim, all = tokens * shape->heads * shape->head_dim;
+    *s = (struct sequence){.shape = *shape, .tokens = tokens};
+    s->pages = (tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+    s->page = take(s->pages * sizeof *s->page);
+    for (size_t i = 0; i < s->pages; i++)
+        s->page[i] = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    s->q = take(all * sizeof *s->q);
+    s->k = take(kv * sizeof *s->k);
+    s->v = take(kv * sizeof *s->v);
+    for (size_t i = 0; i < all; i++)
+        s->q[i] = random_unit() * 4;
+    for (size_t i = 0; i < kv; i++) {
+        s->k[i] = random_unit() * 2;
+        s->v[i] = random_unit();
+    }
+    wipe_pages(s);
+}
+
+static void sequence_drop(struct sequence *s)
+{
+    for (size_t i = 0; i < s->pages; i++)
+        free(s->page[i]);
+    free(s->page);
+    free(s->q);
+    free(s->k);
+    free(s->v);
+}
+
+/* Tokens [from, to) as one span of a batch. */
+static void advance(struct exec *x, struct sequence *s, size_t from, size_t to, float *out)
+{
+    size_t q = from * s->shape.heads * s->shape.head_dim, kv = from * s->shape.kv_heads * s->shape.head_dim;
+    struct attention_span span = {.rows = to - from, .first_position = from, .pages = s->page};
+    attention_store(x, &s->shape, &span, 1, s->k + kv, s->v + kv);
+    ck_assert_int_eq(attention(x, &s->shape, &span, 1, s->q + q, out + q), 0);
+}
+
+static size_t out_floats(const struct sequence *s)
+{
+    return s->tokens * s->shape.heads * s->shape.head_dim;
+}
+
+static void assert_same(const struct sequence *s, const float *a, const float *b, const char *what)
+{
+    size_t width = s->shape.heads * s->shape.head_dim;
+    for (size_t i = 0; i < out_floats(s); i++)
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0)
+            ck_abort_msg("%s: position %zu element %zu is %.9g, expected %.9g", what, i / width, i % width,
+                         (double)a[i], (double)b[i]);
+}
+
+/* ---- shapes --------------------------------------------------------------------------------- */
+
+static const struct attention_shape shapes[] = {
+    {3, 3, 16, 0.25f, 0, DTYPE_F16, LAYER_OFFSET},   {9, 3, 64, 0.125f, 0, DTYPE_F16, LAYER_OFFSET},
+    {8, 2, 24, 0.2f, 0, DTYPE_F16, LAYER_OFFSET},    {4, 1, 128, 0.0884f, 0, DTYPE_F16, LAYER_OFFSET},
+    {6, 2, 64, 0.125f, 0, DTYPE_F32, LAYER_OFFSET},  {4, 4, 24, 0.2f, 0, DTYPE_F32, LAYER_OFFSET},
+    {9, 3, 64, 0.125f, 20, DTYPE_F16, LAYER_OFFSET}, {4, 1, 16, 0.25f, 33, DTYPE_F32, LAYER_OFFSET},
+    {2, 1, 128, 0.09f, 1, DTYPE_F16, LAYER_OFFSET},  {70, 1, 7, 0.3f, 0, DTYPE_F16, LAYER_OFFSET},
+};
+enum { SHAPES = sizeof shapes / sizeof shapes[0], TOKENS = 139 };
+
+START_TEST(sets_equal_scalar)
+{
+    struct sets sets;
+    struct sequence s;
+    sets_open(&sets, true);
+    random_seed((uint64_t)_i);
+    sequence_make(&s, &shapes[_i], TOKENS);
+    float *want = take(out_floats(&s) * sizeof *want), *out = take(out_floats(&s) * sizeof *out);
+    advance(sets.exec[0], &s, 0, TOKENS, want);
+    for (size_t i = 0; i < sets.count; i++) {
+        wipe_pages(&s);
+        advance(sets.exec[i], &s, 0, TOKENS, out);
+        assert_same(&s, out, want, sets_name(&sets, i));
+    }
+    free(want);
+    free(out);
+    sequence_drop(&s);
+    sets_close(&sets);
+}
+END_TEST
+
+START_TEST(a_split_prompt_gives_the_same_bits)
+{
+    struct sets sets;
+    struct sequence s;
+    sets_open(&sets, false);
+    random_seed(50 + (uint64_t)_i);
+    sequence_make(&s, &shapes[_i], TOKENS);
+    float *want = take(out_floats(&s) * sizeof *want), *out = take(out_floats(&s) * sizeof *out);
+    struct exec *x = sets.exec[sets.count > 1 ? 1 : 0];
+    advance(x, &s, 0, TOKENS, want);
+    for (size_t cut = 1; cut < TOKENS; cut += cut < 70 ? 1 : 13) {
+        wipe_pages(&s);
+        advance(x, &s, 0, cut, out);
+        advance(x, &s, cut, TOKENS, out);
+        assert_same(&s, out, want, "cut in two");
+    }
+    wipe_pages(&s);
+    for (size_t i = 0; i < TOKENS; i++)
+        advance(x, &s, i, i + 1, out);
+    assert_same(&s, out, want, "one by one");
+    free(want);
+    free(out);
+    sequence_drop(&s);
+    sets_close(&sets);
+}
+END_TEST
+
+/* ---- against double ------------------------------------------------------------------------- */
+
+static double stored(const struct sequence *s, float value)
+{
+    return (double)(s->shape.kv_dtype == DTYPE_F16 ? f16_to_f32(f32_to_f16(value)) : value);
+}
+
+static void attend_plainly(const struct sequence *s, size_t position, size_t head, double *out)
+{
+    size_t dim = s->shape.head_dim, kv_head = head / (s->shape.heads / s->shape.kv_heads);
+    size_t from = s->shape.window && position + 1 > s->shape.window ? position + 1 - s->shape.window : 0;
+    const float *q = s->q + (position * s->shape.heads + head) * dim;
+    double score[TOKENS], max = -INFINITY, sum = 0;
+    for (size_t t = from; t <= position; t++) {
+        score[t] = 0;
+        for (size_t d = 0; d < dim; d++)
+            score[t] += (double)q[d] * stored(s, s->k[(t * s->shape.kv_heads + kv_head) * dim + d]);
+        score[t] *= (double)s->shape.scale;
+        max = fmax(max, score[t]);
+    }
+    memset(out, 0, dim * sizeof *out);
+    for (size_t t = from; t <= position; t++) {
+        double p = exp(score[t] - max);
+        sum += p;
+        for (size_t d = 0; d < dim; d++)
+            out[d] += p * stored(s, s->v[(t * s->shape.kv_heads + kv_head) * dim + d]);
+    }
+    for (size_t d = 0; d < dim; d++)
+        out[d] /= sum;
+}
+
+START_TEST(scalar_stays_within_the_bound_of_double)
+{
+    struct sets sets;
+    struct sequence s;
+    double exact[128];
+    sets_open(&sets, false);
+    random_seed(90 + (uint64_t)_i);
+    sequence_make(&s, &shapes[_i], TOKENS);
+    float *out = take(out_floats(&s) * sizeof *out);
+    advance(sets.exec[0], &s, 0, TOKENS, out);
+    for (size_t position = 0; position < TOKENS; position++)
+        for (size_t head = 0; head < s.shape.heads; head++) {
+            attend_plainly(&s, position, head, exact);
+            for (size_t d = 0; d < s.shape.head_dim; d++) {
+                double got = (double)out[(position * s.shape.heads + head) * s.shape.head_dim + d];
+                /* |values| <= 1 and |scores| <= 64: an error of 2e-5 in a score moves the mean by as much */
+                ck_assert_msg(fabs(got - exact[d]) < 2e-5, "position %zu head %zu: %.9g, in double %.9g",
+                              position, head, got, exact[d]);
+            }
+        }
+    free(out);
+    sequence_drop(&s);
+    sets_close(&sets);
+}
+END_TEST
+
+/* ---- many sequences in one batch ------------------------------------------------------------ */
+
+/* Sequence i arrives with its rows [done, done + rows) somewhere in the batch. */
+START_TEST(a_batch_equals_its_sequences_alone)
+{
+    enum { SEQUENCES = 5, WIDTH = 9 * 64, KV = 3 * 64, BATCH = 150 };
+    static const size_t done[SEQUENCES] = {0, 31, 64, 138, 100}, rows[SEQUENCES] = {70, 2, 1, 1, 39};
+    struct sets sets;
+    struct sequence s[SEQUENCES];
+    struct attention_span spans[SEQUENCES];
+    sets_open(&sets, false);
+    random_seed(130);
+    float *alone = take(TOKENS * WIDTH * sizeof *alone), *out = take(BATCH * WIDTH * sizeof *out);
+    float *q = take(BATCH * WIDTH * sizeof *q), *k = take(BATCH * KV * sizeof *k),
+          *v = take(BATCH * KV * sizeof *v);
+    struct exec *x = sets.exec[sets.count - 1];
+    size_t row = 3; /* rows of no sequence come first */
+    for (size_t i = 0; i < SEQUENCES; i++) {
+        sequence_make(&s[i], &shapes[1], TOKENS);
+        if (done[i])
+            advance(x, &s[i], 0, done[i], alone);
+        spans[i] = (struct attention_span){row, rows[i], done[i], s[i].page};
+        memcpy(q + row * WIDTH, s[i].q + done[i] * WIDTH, rows[i] * WIDTH * sizeof *q);
+        memcpy(k + row * KV, s[i].k + done[i] * KV, rows[i] * KV * sizeof *k);
+        memcpy(v + row * KV, s[i].v + done[i] * KV, rows[i] * KV * sizeof *v);
+        row += rows[i];
+    }
+    attention_store(x, &shapes[1], spans, SEQUENCES, k, v);
+    ck_assert_int_eq(attention(x, &shapes[1], spans, SEQUENCES, q, out), 0);
+    for (size_t i = 0; i < SEQUENCES; i++) {
+        wipe_pages(&s[i]);
+        advance(sets.exec[0], &s[i], 0, TOKENS, alone);
+        ck_assert_mem_eq(alone + done[i] * WIDTH, out + spans[i].first_row * WIDTH,
+                         rows[i] * WIDTH * sizeof *out);
+        sequence_drop(&s[i]);
+    }
+    free(alone);
+    free(out);
+    free(q);
+    free(k);
+    free(v);
+    sets_close(&sets);
+}
+END_TEST
+
+/* Pages wholly before the window may be gone. */
+START_TEST(pages_before_the_window_are_not_touched)
+{
+    struct sets sets;
+    struct sequence s;
+    sets_open(&sets, false);
+    random_seed(140);
+    sequence_make(&s, &shapes[6], TOKENS);
+    float *want = take(out_floats(&s) * sizeof *want), *out = take(out_floats(&s) * sizeof *out);
+    for (size_t i = 0; i < sets.count; i++) {
+        advance(sets.exec[i], &s, 0, TOKENS, want);
+        void *kept[2] = {s.page[0], s.page[1]};
+        s.page[0] = s.page[1] = NULL;
+        memcpy(out, want, out_floats(&s) * sizeof *out);
+        advance(sets.exec[i], &s, 100, TOKENS, out);
+        s.page[0] = kept[0];
+        s.page[1] = kept[1];
+        assert_same(&s, out, want, sets_name(&sets, i));
+    }
+    free(want);
+    free(out);
+    sequence_drop(&s);
+    sets_close(&sets);
+}
+END_TEST
+
+START_TEST(layer_bytes_hold_keys_and_values)
+{
+    ck_assert_uint_eq(attention_layer_bytes(3, 64, DTYPE_F16), 3 * 64 * 32 * 2 * 2);
+    ck_assert_uint_eq(attention_layer_bytes(3, 64, DTYPE_F32), 3 * 64 * 32 * 2 * 4);
+    ck_assert_uint_eq(attention_layer_bytes(1, 7, DTYPE_F16) % 64, 0);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *c = tcase_create("attention");
+    tcase_set_timeout(c, 300);
+    tcase_add_loop_test(c, sets_equal_scalar, 0, SHAPES);
+    tcase_add_loop_test(c, a_split_prompt_gives_the_same_bits, 0, SHAPES);
+    tcase_add_loop_test(c, scalar_stays_within_the_bound_of_double, 0, SHAPES);
+    tcase_add_test(c, a_batch_equals_its_sequences_alone);
+    tcase_add_test(c, pages_before_the_window_are_not_touched);
+    tcase_add_test(c, layer_bytes_hold_keys_and_values);
+    Suite *suite = suite_create("isa");
+    suite_add_tcase(suite, c);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
