@@ -1,0 +1,339 @@
+/* completions.c - POST /v1/completions: text after a raw prompt.
+ * A prompt's text may hold special tokens, which are parsed; the checkpoint's BOS is put before it.
+ * One job per prompt, each with n choices; choice index = prompt index * n + choice.
+ * Threads: begin and advance on a worker, event on the loop. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/choice.h"
+#include "api/endpoints.h"
+#include "api/generation.h"
+#include "api/wire.h"
+#include "engine/base/json.h"
+#include "engine/base/limits.h"
+
+struct completions {
+    struct generation_options options; /* with the next four: the request */
+    const json_t *prompt;
+    bool echo, logprobs_given;
+    int64_t logprobs, best_of;
+
+    struct engine_model *model;
+    const struct engine_vocabulary *vocabulary;
+    const char *envelope;
+    struct answer answer;
+    struct prompt *prompts; /* one per job */
+    bool sent;              /* streaming: something is out */
+};
+
+struct prompt {
+    struct engine_text echo;
+    size_t hidden; /* 1 when a BOS was added that is not in the echoed text */
+};
+
+#define AT(member) offsetof(struct completions, member)
+
+static const struct field completion_rows[] = {
+    {.name = "prompt",
+     .type = FIELD_JSON,
+     .offset = AT(prompt),
+     .kinds = FIELD_KIND_STRING | FIELD_KIND_ARRAY,
+     .required = true,
+     .help = "a text, a list of texts, a list of token ids, or a list of such lists"},
+    {.name = "max_tokens",
+     .type = FIELD_INT,
+     .offset = AT(options.max_tokens),
+     .min = 0,
+     .max = LIMIT_CONTEXT,
+     .fallback = 16,
+     .help = "most tokens to generate; 0 with echo and logprobs only scores the prompt"},
+    {.name = "max_completion_tokens", .type = FIELD_ALIAS, .of = "max_tokens", .help = "another name"},
+    {.name = "n_predict", .type = FIELD_ALIAS, .of = "max_tokens", .help = "another name"},
+    {.name = "echo", .type = FIELD_BOOL, .offset = AT(echo), .help = "the prompt comes before the answer"},
+    {.name = "logprobs",
+     .type = FIELD_INT,
+     .offset = AT(logprobs),
+     .given = AT(logprobs_given),
+     .max = LIMIT_TOP_LOGPROBS,
+     .help = "log probabilities of the tokens and of this many alternatives; with echo also of the prompt"},
+    {.name = "best_of",
+     .type = FIELD_INT,
+     .offset = AT(best_of),
+     .min = 1,
+     .max = LIMIT_CHOICES,
+     .help = "must equal n: choices are not generated to be thrown away"},
+    FIELD_REFUSED("suffix", "[\"\"]", "text can't be inserted before a suffix"),
+};
+
+static const struct field_group completion_groups[] = {
+    {generation_rows, GENERATION_ROWS, AT(options)},
+    FIELD_GROUP(completion_rows, 0),
+};
+const struct field_table completions_fields = FIELD_TABLE(completion_groups, sizeof(struct completions));
+
+/* ---- begin ---------------------------------------------------------------------------------- */
+
+static int check_request(const struct completions *c, struct error *e)
+{
+    if (c->best_of && c->best_of != c->options.n)
+        return error_param(e, ERROR_UNSUPPORTED, "best_of", "best_of is not supported unless it equals n");
+    return 0;
+}
+
+/* A list of numbers is one prompt; of strings or lists, several. */
+static bool is_one_prompt(const json_t *prompt)
+{
+    return json_is_string(prompt) || json_is_number(json_array_get(prompt, 0));
+}
+
+/* Detokenised, so that an echo of ids reads as the model saw them. */
+static int echo_of_ids(struct api_call *call, struct completions *c, const struct field_ids *ids,
+                       struct prompt *out, struct error *e)
+{
+    struct buf text;
+    buf_init(&text, LIMIT_REQUEST_ARENA);
+    int result = engine_detokenize(c->vocabulary, ids->items, ids->n, true, &text, e);
+    if (result == 0) {
+        out->echo.len = text.len;
+        out->echo.bytes = text.failed ? NULL : arena_copy(call->arena, text.data, text.len);
+        result = out->echo.bytes ? 0 : error_no_memory(e);
+    }
+    buf_free(&text);
+    return result;
+}
+
+static int read_ids(struct api_call *call, struct completions *c, const json_t *list, struct prompt *out,
+                    int32_t **ids, size_t *n, struct error *e)
+{
+    struct field_ids read;
+    TRY(fields_ids(list, "prompt", LIMIT_CONTEXT, call->arena, &read, e));
+    TRY(generation_check_ids(&read, "prompt", engine_vocabulary_size(c->vocabulary), e));
+    if (c->echo)
+        TRY(echo_of_ids(call, c, &read, out, e));
+    *ids = malloc((read.n ? read.n : 1) * sizeof **ids);
+    if (!*ids)
+        return error_no_memory(e);
+    memcpy(*ids, read.items, read.n * sizeof **ids);
+    *n = read.n;
+    return 0;
+}
+
+static int read_text(struct completions *c, const json_t *text, struct prompt *out, int32_t **ids, size_t *n,
+                     struct error *e)
+{
+    const struct engine_model_info *info = engine_model_info(c->model);
+    size_t bos_len = strlen(info->bos_text);
+    out->echo = (struct engine_text){json_string_value(text), json_string_length(text)};
+    TRY(engine_tokenize(c->vocabulary, out->echo.bytes, out->echo.len,
+                        ENGINE_ADD_SPECIAL | ENGINE_PARSE_SPECIAL, NULL, 0, ids, n, e));
+    bool written =
+        bos_len && out->echo.len >= bos_len && memcmp(out->echo.bytes, info->bos_text, bos_len) == 0;
+    out->hidden = *n && info->bos >= 0 && (*ids)[0] == info->bos && !written;
+    return 0;
+}
+
+static int make_job(struct api_call *call, size_t index, const json_t *prompt, struct error *e)
+{
+    struct completions *c = call->state;
+    struct engine_job *job = &call->jobs[index];
+    int32_t *ids = NULL;
+    size_t n = 0;
+    if (json_is_string(prompt))
+        TRY(read_text(c, prompt, &c->prompts[index], &ids, &n, e));
+    else if (json_is_array(prompt))
+        TRY(read_ids(call, c, prompt, &c->prompts[index], &ids, &n, e));
+    else
+        return error_param(e, ERROR_INVALID_REQUEST, "prompt",
+                           "prompt[%zu] must be a text or a list of token ids", index);
+    TRY(generation_fill_job(call, &c->options, c->model, ids, n, (size_t)c->options.max_tokens, job, e));
+    job->logprobs = c->logprobs_given;
+    job->prompt_logprobs = c->logprobs_given && c->echo;
+    job->top_logprobs = (unsigned)c->logprobs;
+    return 0;
+}
+
+static int make_jobs(struct api_call *call, struct completions *c, struct error *e)
+{
+    bool one = is_one_prompt(c->prompt);
+    size_t n = one ? 1 : json_array_size(c->prompt);
+    if (n == 0 || n * (size_t)c->options.n > LIMIT_PROMPTS)
+        return error_param(e, ERROR_INVALID_REQUEST, "prompt",
+                           "prompt must hold at least one prompt, and prompts times n may be at most %d",
+                           LIMIT_PROMPTS);
+    c->prompts = arena_alloc(call->arena, n, sizeof *c->prompts);
+    if (!c->prompts)
+        return error_no_memory(e);
+    TRY(generation_make_jobs(call, n, e));
+    for (size_t i = 0; i < n; i++)
+        TRY(make_job(call, i, one ? c->prompt : json_array_get(c->prompt, i), e));
+    return answer_init(&c->answer, call->arena, n, (unsigned)c->options.n, !call->stream, e);
+}
+
+int completions_begin(struct api_call *call, struct error *e)
+{
+    struct completions *c = call->state;
+    TRY(generation_begin(call, &c->options, &c->model, e));
+    TRY(check_request(c, e));
+    c->vocabulary = engine_model_vocabulary(c->model);
+    TRY(wire_envelope(call, "cmpl", "text_completion", engine_model_info(c->model)->name, &c->envelope, e));
+    return make_jobs(call, c, e);
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+/* What one object of "choices" says. */
+struct piece {
+    size_t job;
+    unsigned choice;
+    bool echo;               /* the prompt comes first */
+    struct engine_text text; /* generated */
+    const struct engine_token *tokens;
+    size_t n_tokens;
+    enum engine_finish finish;
+};
+
+static void write_text(struct completions *c, struct buf *out, const struct piece *p)
+{
+    const struct engine_text *echo = &c->prompts[p->job].echo;
+    if (!p->echo || echo->len == 0) {
+        wire_text(out, p->text.bytes ? p->text.bytes : "", p->text.len);
+        return;
+    }
+    struct buf both;
+    buf_init(&both, LIMIT_REQUEST_ARENA);
+    buf_add(&both, echo->bytes, echo->len);
+    buf_add(&both, p->text.bytes, p->text.len);
+    out->failed = out->failed || both.failed;
+    wire_text(out, both.failed ? "" : both.data, both.failed ? 0 : both.len);
+    buf_free(&both);
+}
+
+static void write_logprobs(struct completions *c, struct buf *out, const struct piece *p)
+{
+    struct answer_job *job = &c->answer.jobs[p->job];
+    struct choice *choice = &job->choices[p->choice];
+    const struct prompt *prompt = &c->prompts[p->job];
+    struct wire_run runs[2] = {{.hidden = prompt->hidden, .shows_control = true},
+                               {.tokens = p->tokens, .n = p->n_tokens}};
+    if (p->echo)
+        runs[0].tokens = token_list_view(&job->prompt, &runs[0].n);
+    size_t end = SIZE_MAX;
+    if (p->finish != ENGINE_FINISH_NONE)
+        end = choice->chars + (c->echo ? text_code_points(prompt->echo.bytes, prompt->echo.len) : 0);
+    wire_completion_logprobs(out, c->vocabulary, runs, 2, &choice->offsets, end);
+}
+
+static void write_choice(struct completions *c, struct buf *out, const struct piece *p)
+{
+    buf_add_text(out, "{\"text\":");
+    write_text(c, out, p);
+    buf_printf(out, ",\"index\":%zu,\"logprobs\":", p->job * c->answer.n_choices + p->choice);
+    if (c->logprobs_given)
+        write_logprobs(c, out, p);
+    else
+        buf_add_text(out, "null");
+    buf_add_text(out, ",\"finish_reason\":");
+    wire_finish_reason(out, p->finish);
+    if (c->options.return_token_ids) {
+        buf_add_text(out, ",\"token_ids\":");
+        wire_token_ids(out, p->tokens, p->n_tokens);
+    }
+    buf_add_text(out, "}");
+}
+
+/* ---- streaming ------------------------------------------------------------------------------ */
+
+static void write_chunk(struct api_call *call, struct completions *c, const struct piece *p)
+{
+    buf_printf(&call->out, "data: %s,\"choices\":[", c->envelope);
+    write_choice(c, &call->out, p);
+    buf_add_text(&call->out, c->options.include_usage ? "],\"usage\":null}\n\n" : "]}\n\n");
+    c->answer.jobs[p->job].choices[p->choice].started = true;
+    c->sent = true;
+}
+
+/* Nothing is sent for tokens whose text is not certain yet, unless the tokens themselves are wanted. */
+static void stream_step(struct api_call *call, struct completions *c, size_t job,
+                        const struct engine_event *event)
+{
+    const struct choice *choice = &c->answer.jobs[job].choices[event->choice];
+    bool tokens_wanted = c->logprobs_given || c->options.return_token_ids;
+    struct piece p = {
+        .job = job,
+        .choice = event->choice,
+        .echo = c->echo && !choice->started,
+        .text = {event->text, event->text_len},
+        .tokens = event->tokens,
+        .n_tokens = event->n_tokens,
+        .finish = event->finish,
+    };
+    if (p.echo || p.text.len || p.finish != ENGINE_FINISH_NONE || (tokens_wanted && p.n_tokens))
+        write_chunk(call, c, &p);
+}
+
+/* Choices that had no step, as with max_tokens 0. */
+static void stream_unstarted(struct api_call *call, struct completions *c, size_t job)
+{
+    for (unsigned i = 0; i < c->answer.n_choices; i++) {
+        const struct choice *choice = &c->answer.jobs[job].choices[i];
+        struct piece p = {.job = job, .choice = i, .echo = c->echo, .finish = choice->finish};
+        if (!choice->started)
+            write_chunk(call, c, &p);
+    }
+}
+
+void completions_event(struct api_call *call, size_t job, const struct engine_event *event)
+{
+    struct completions *c = call->state;
+    if (answer_failed(&c->answer))
+        return;
+    answer_take(&c->answer, job, event);
+    if (!call->stream)
+        return;
+    if (answer_failed(&c->answer) && c->sent)
+        api_error_event(&call->out, &c->answer.error);
+    else if (!answer_failed(&c->answer) && event->kind == ENGINE_EVENT_STEP)
+        stream_step(call, c, job, event);
+    else if (!answer_failed(&c->answer) && event->kind == ENGINE_EVENT_FINAL)
+        stream_unstarted(call, c, job);
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+static void write_all_choices(struct completions *c, struct buf *out)
+{
+    for (size_t job = 0; job < c->answer.n_jobs; job++) {
+        for (unsigned i = 0; i < c->answer.n_choices; i++) {
+            struct choice *choice = &c->answer.jobs[job].choices[i];
+            struct piece p = {.job = job, .choice = i, .echo = c->echo, .finish = choice->finish};
+            p.text = (struct engine_text){choice->text.data, choice->text.len};
+            p.tokens = token_list_view(&choice->tokens, &p.n_tokens);
+            buf_add_text(out, job || i ? "," : "");
+            write_choice(c, out, &p);
+        }
+    }
+}
+
+int completions_advance(struct api_call *call, struct error *e)
+{
+    struct completions *c = call->state;
+    struct buf *out = &call->out;
+    if (answer_failed(&c->answer))
+        return c->sent ? 0 : answer_check(&c->answer, e);
+    if (call->stream) {
+        wire_stream_end(out, c->envelope, c->options.include_usage ? &c->answer.usage : NULL);
+        return 0;
+    }
+    buf_printf(out, "%s,\"choices\":[", c->envelope);
+    write_all_choices(c, out);
+    buf_add_text(out, "],\"usage\":");
+    wire_usage(out, &c->answer.usage);
+    buf_add_text(out, "}");
+    return 0;
+}
+
+void completions_free(struct api_call *call)
+{
+    struct completions *c = call->state;
+    answer_free(&c->answer);
+}
