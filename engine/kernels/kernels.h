@@ -4,15 +4,15 @@
  * so that a vector lane is an output row and no sum ever crosses lanes:
  *
  *   quantised, per panel, per block of 32 columns:
- *     Q4_0   16 f16 d                | 256 bytes: byte 64*j + 4*r + i (j < 4) holds column 4*j+i of row r in its low
- *     Q4_1   16 f16 d, 16 f16 m      |            nibble and column 4*(j+4)+i in its high nibble
- *     Q8_0   16 f16 d                | 512 bytes: byte 64*j + 4*r + i (j < 8) holds column 4*j+i of row r, plus 128
+ *     Q4_0   16 f16 d            | 256 bytes: byte 64*j + 4*r + i (j < 4) holds column 4*j+i of row r in
+ *     Q4_1   16 f16 d, 16 f16 m  |            its low nibble and column 4*(j+4)+i in its high nibble
+ *     Q8_0   16 f16 d            | 512 bytes: byte 64*j + 4*r + i (j < 8) holds column 4*j+i, plus 128
  *   float (F32, F16, BF16): per panel, per column: 16 values, one a row
  *   Rows past the end of the matrix are zero.
  *
  * The int8 block arithmetic (quantised weights, any number of rows; the same bits on every set):
- *   activations, per 32 columns:  max = largest |x|;  dx = max / 127;  q = nearest-even(x * (127 / max)) clamped to
- *   +-127 (all 0 when max is 0);  sum = sum of q;  sx = dx * (float)sum
+ *   activations, per 32 columns:  max = largest |x|;  dx = max / 127;  sum = sum of q;  sx = dx * (float)sum
+ *   q = nearest-even(x * (127 / max)) clamped to +-127; all 0 when max is 0
  *   per output, blocks in ascending order, starting from 0, every fma explicit:
  *     Q4_0   acc = fma((float)(dot(w, q) - 8 * sum), d * dx, acc)
  *     Q4_1   acc = fma((float)dot(w, q), d * dx, acc); acc = fma(m, sx, acc)
@@ -71,8 +71,8 @@ struct weight {
 int weight_load(struct exec *x, const struct tensor_source *s, const struct tensor_info *t, struct weight *w,
                 struct error *e);
 /* The same from memory: rows*cols values in dtype layout, row after row. */
-int weight_pack(struct exec *x, enum dtype dtype, const void *data, size_t rows, size_t cols, struct weight *w,
-                struct error *e);
+int weight_pack(struct exec *x, enum dtype dtype, const void *data, size_t rows, size_t cols,
+                struct weight *w, struct error *e);
 void weight_free(struct weight *w);
 void weight_row(const struct weight *w, size_t row, float *out); /* cols floats: an embedding look-up */
 
@@ -89,13 +89,15 @@ struct linear_part {
 /* out = x * transpose(w) + bias for each part; x is (rows, cols).  All parts have the same cols.
  * A row's bits depend neither on `rows` nor on the other parts.  One fork-join for the group
  * (query, key and value; gate and up).  An allocation failure of scratch aborts the call: -1. */
-int linear_group(struct exec *e, const float *x, size_t rows, const struct linear_part *parts, size_t n_parts);
+int linear_group(struct exec *e, const float *x, size_t rows, const struct linear_part *parts,
+                 size_t n_parts);
 int linear(struct exec *e, float *out, const float *x, size_t rows, const struct weight *w);
 
 /* ---- fused element work; rows are independent ---------------------------------------------- */
 
 /* out = x / sqrt(mean(x^2) + eps) * scale.  x, out (rows, cols); out may be x. */
-void rms_norm(struct exec *e, float *out, const float *x, size_t rows, size_t cols, const float *scale, float eps);
+void rms_norm(struct exec *e, float *out, const float *x, size_t rows, size_t cols, const float *scale,
+              float eps);
 /* x += y, n floats. */
 void add_to(struct exec *e, float *x, const float *y, size_t n);
 /* gate = silu(gate) * up, n floats. */
@@ -109,8 +111,8 @@ struct rotary {
     size_t half;
     bool interleaved;
 };
-void rotary_apply(struct exec *e, const struct rotary *r, float *x, size_t rows, size_t heads, size_t head_dim,
-                  const uint32_t *position);
+void rotary_apply(struct exec *e, const struct rotary *r, float *x, size_t rows, size_t heads,
+                  size_t head_dim, const uint32_t *position);
 
 /* ---- attention over pages ------------------------------------------------------------------- */
 
@@ -120,10 +122,10 @@ void rotary_apply(struct exec *e, const struct rotary *r, float *x, size_t rows,
  * attention_layer_bytes() gives its size. */
 struct attention_shape {
     size_t heads, kv_heads, head_dim;
-    float scale;          /* of the scores, usually 1/sqrt(head_dim) */
-    size_t window;        /* a query sees this many last positions, itself included; 0 = all before it */
-    enum dtype kv_dtype;  /* DTYPE_F16 or DTYPE_F32 */
-    size_t offset;        /* of this layer in a page, bytes; a multiple of 64 */
+    float scale;         /* of the scores, usually 1/sqrt(head_dim) */
+    size_t window;       /* a query sees this many last positions, itself included; 0 = all before it */
+    enum dtype kv_dtype; /* DTYPE_F16 or DTYPE_F32 */
+    size_t offset;       /* of this layer in a page, bytes; a multiple of 64 */
 };
 size_t attention_layer_bytes(size_t kv_heads, size_t head_dim, enum dtype kv_dtype); /* multiple of 64 */
 
@@ -148,7 +150,7 @@ int attention(struct exec *e, const struct attention_shape *shape, const struct 
 
 /* ---- over logits ---------------------------------------------------------------------------- */
 
-size_t row_argmax(const float *x, size_t n);                 /* lowest index among equals */
+size_t row_argmax(const float *x, size_t n); /* lowest index among equals */
 float row_log_sum_exp(const struct kernel_set *set, const float *x, size_t n);
 
 #endif

@@ -315,6 +315,9 @@ START_TEST(raise_exception_gives_its_message_alone)
     ck_assert_int_eq(r.status, -1);
     ck_assert_str_eq(r.e.text, "Roles must alternate: tool");
     done(&r);
+    r = render_text("{{ raise_exception('') }}", "{}");
+    ck_assert_str_eq(r.e.text, "the template raised an exception without a message");
+    done(&r);
 }
 END_TEST
 
@@ -362,23 +365,28 @@ START_TEST(hostile_templates_end_on_time)
 }
 END_TEST
 
-/* head, then n times middle, x, then n times tail, end */
+static void add_times(struct buf *b, const char *text, size_t times)
+{
+    for (size_t i = 0; i < times; i++)
+        buf_add_text(b, text);
+}
+
+/* head, then many times middle, x, as many times tail, end */
 static void assert_nesting(const char *head, const char *middle, const char *x, const char *tail,
                            const char *end)
 {
-    size_t room = 20000 * (strlen(middle) + strlen(tail)) + 100;
-    char *source = malloc(room), *at = stpncpy(source, head, room);
-    for (size_t i = 0; i < 20000; i++)
-        at = stpncpy(at, middle, strlen(middle) + 1);
-    at = stpncpy(at, x, strlen(x) + 1);
-    for (size_t i = 0; i < 20000; i++)
-        at = stpncpy(at, tail, strlen(tail) + 1);
-    stpncpy(at, end, strlen(end) + 1);
-    struct result r = render_text(source, "{}");
+    struct buf source;
+    buf_init(&source, LIMIT_TEMPLATE_SOURCE);
+    buf_add_text(&source, head);
+    add_times(&source, middle, 20000);
+    buf_add_text(&source, x);
+    add_times(&source, tail, 20000);
+    buf_add_text(&source, end);
+    struct result r = render_text(source.data, "{}");
     ck_assert_msg(!r.compiled, "%s was compiled", middle);
     ck_assert_msg(strncmp(r.e.text, "line 1, column ", 15) == 0, "%s", r.e.text);
     done(&r);
-    free(source);
+    buf_free(&source);
 }
 
 START_TEST(deep_sources_are_refused)
@@ -398,18 +406,18 @@ END_TEST
 
 START_TEST(long_flat_sources_are_fine)
 {
-    char *source = malloc(400000), *at = stpncpy(source, "{% if 0 %}", 11);
-    for (size_t i = 0; i < 10000; i++)
-        at = stpncpy(at, "{% elif 0 %}", 13);
-    at = stpncpy(at, "{% endif %}{{ ''", 17);
-    for (size_t i = 0; i < 10000; i++)
-        at = stpncpy(at, " ~ 'ab'", 8);
-    stpncpy(at, " }}", 4);
-    struct result r = render_text(source, "{}");
+    struct buf source;
+    buf_init(&source, LIMIT_TEMPLATE_SOURCE);
+    buf_add_text(&source, "{% if 0 %}");
+    add_times(&source, "{% elif 0 %}", 10000);
+    buf_add_text(&source, "{% endif %}{{ ''");
+    add_times(&source, " ~ 'ab'", 10000);
+    buf_add_text(&source, " }}");
+    struct result r = render_text(source.data, "{}");
     ck_assert_msg(r.status == 0, "%s", r.e.text);
     ck_assert_uint_eq(r.out.len, 20000);
     done(&r);
-    free(source);
+    buf_free(&source);
 }
 END_TEST
 
