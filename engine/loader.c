@@ -234,10 +234,10 @@ static int check_servable(const struct checkpoint *c, struct model_shape *shape,
                           enum dtype *kv_dtype, struct error *e)
 {
     const struct arch *arch;
+    TRY(build_tokenizer(c, t, e));
     TRY(find_arch(c, &arch, e));
     TRY(arch->shape(c, shape, e));
     TRY(choose_kv_dtype(c, NULL, kv_dtype, e));
-    TRY(build_tokenizer(c, t, e));
     return check_vocabulary(*t, shape, e);
 }
 

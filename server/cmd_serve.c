@@ -46,8 +46,10 @@ int cmd_serve(const struct options *o, struct error *e)
     s->options = o;
     if (check_models(o, e) < 0 || listen_open(s, e) < 0)
         goto free_server;
-    if (command_open_engine(o, &s->engine, e) < 0)
+    if (o->trace && trace_open(o->trace, &s->trace, e) < 0)
         goto stop_listening;
+    if (command_open_engine(o, &s->engine, e) < 0)
+        goto close_trace;
     if (api_create(s->engine, &s->api, e) < 0)
         goto close_engine;
     if (!is_loopback(o->host))
@@ -58,9 +60,12 @@ int cmd_serve(const struct options *o, struct error *e)
     if (s->at_once)
         return status | COMMAND_AT_ONCE;
     api_free(s->api);
+    trace_close(s->trace);
     goto free_server;
 close_engine:
     engine_close(s->engine);
+close_trace:
+    trace_close(s->trace);
 stop_listening:
     close(s->listen_fd);
 free_server:

@@ -12,7 +12,6 @@
 #define FIELD(name) offsetof(struct options, name)
 #define SERVE       COMMAND_SERVE
 #define RUNS_MODEL  (SERVE | COMMAND_GENERATE | COMMAND_BENCH | COMMAND_PERPLEXITY)
-#define TOOLS       (COMMAND_GENERATE | COMMAND_BENCH | COMMAND_PERPLEXITY)
 #define TAKES_MODEL (RUNS_MODEL | COMMAND_TOKENIZE)
 #define EVERY       (TAKES_MODEL | COMMAND_INSPECT)
 
@@ -33,15 +32,15 @@ const struct option_row option_table[] = {
     {"kernels", OPTION_TEXT, FIELD(kernels), NULL, 0, 0, "SET", "kernel set by name instead of the best one",
      RUNS_MODEL},
     {"ctx", OPTION_COUNT, FIELD(context), "0", 0, 16 * M, "TOKENS",
-     "tokens of one sequence; 0 = the checkpoint's own", SERVE},
-    {"context", OPTION_COUNT, FIELD(context), "0", 0, 16 * M, "TOKENS",
-     "tokens of one sequence; 0 = the checkpoint's own", TOOLS | COMMAND_INSPECT},
+     "tokens of one sequence; 0 = the checkpoint's own", RUNS_MODEL | COMMAND_INSPECT},
     {"kv-memory", OPTION_SIZE, FIELD(kv_memory), "0", 0, EXACT, "BYTES",
      "hard ceiling of the key/value pages of all models; 0 = chosen from free memory", RUNS_MODEL},
     {"kv-type", OPTION_TEXT, FIELD(kv_type), NULL, 0, 0, "TYPE", "f16 or f32; default by the weights",
      RUNS_MODEL},
     {"batch-tokens", OPTION_COUNT, FIELD(batch_tokens), "0", 0, M, "N",
      "token budget of one tick; 0 = default", RUNS_MODEL},
+    {"policy", OPTION_TEXT, FIELD(policy), NULL, 0, 0, "NAME", "batching policy by name",
+     SERVE | COMMAND_BENCH},
     {"max-sequences", OPTION_COUNT, FIELD(max_sequences), "0", 0, 65536, "N",
      "sequences that run at once; 0 = default", SERVE},
     {"no-prefix-reuse", OPTION_FLAG, FIELD(no_prefix_reuse), NULL, 0, 0, NULL,
@@ -76,6 +75,8 @@ const struct option_row option_table[] = {
      "time that accepted requests get after SIGTERM", SERVE},
     {"cors-origin", OPTION_TEXT, FIELD(cors_origin), NULL, 0, 0, "ORIGINS",
      "origins browsers may call from, separated by commas, or *; default none", SERVE},
+    {"trace", OPTION_TEXT, FIELD(trace), NULL, 0, 0, "FILE",
+     "append one JSON line for each job, with its prompt's token ids: users' text; default off", SERVE},
     {"log-requests", OPTION_FLAG, FIELD(log_requests), NULL, 0, 0, NULL, "one line for each finished request",
      SERVE},
 

@@ -38,7 +38,7 @@ struct options {
     /* The engine and its models. */
     struct option_list models; /* [NAME=]PATH */
     uint64_t threads, context, kv_memory, batch_tokens, max_sequences;
-    const char *kernels, *kv_type;
+    const char *kernels, *kv_type, *policy;
     bool no_prefix_reuse;
     uint64_t queue_requests, queue_tokens, queue_deadline_ns;
 
@@ -47,6 +47,7 @@ struct options {
     uint64_t port, max_body, body_memory, max_connections, max_requests, stream_buffer;
     uint64_t idle_timeout_ns, read_timeout_ns, stall_timeout_ns, keepalive_ns, drain_ns, heartbeat_ns;
     bool log_requests;
+    const char *trace;
 
     /* One generation. */
     const char *prompt, *chat, *system;

@@ -44,6 +44,7 @@ static void end(struct request *r)
 static int submit(struct request *r, struct error *e)
 {
     struct api_call *call = &r->call;
+    r->rounds++;
     r->slots = calloc(call->n_jobs, sizeof *r->slots);
     if (!r->slots)
         return error_no_memory(e);
@@ -54,6 +55,8 @@ static int submit(struct request *r, struct error *e)
         job->on_event = mailbox_post;
         job->user = &r->slots[i];
         job->tag = r->id;
+        if (r->server->trace)
+            trace_job(r->server->trace, r, i, job);
         int status = engine_submit_take(r->server->engine, job, &r->slots[i].job, e);
         job->prompt = NULL; /* taken, also when it failed */
         TRY(status);

@@ -58,6 +58,7 @@ struct server {
     size_t n_requests;
     uint64_t body_bytes; /* reserved by all requests */
     struct metrics metrics;
+    struct trace *trace; /* NULL when nobody asked for it */
 };
 
 /* ---- loop.c ------------------------------------------------------------------------------------ */
@@ -149,6 +150,7 @@ struct request {
     int work_status;
     struct error work_error; /* the worker's own, until it is done */
     bool begun;              /* begin has run: advance is next */
+    unsigned rounds;         /* of jobs submitted */
     struct mailbox_slot *slots;
     size_t n_slots, live; /* of this round; without FINAL yet */
     struct engine_usage usage;
@@ -185,6 +187,14 @@ mailbox_fn round_event;
 void round_cancel(struct request *r);
 /* The request ends with this error, or with an earlier one. */
 void round_fail(struct request *r, const struct error *e);
+
+/* ---- trace.c ----------------------------------------------------------------------------------- */
+
+/* Opens the file for appending.  Only its owner may read it. */
+int trace_open(const char *path, struct trace **out, struct error *e);
+void trace_close(struct trace *t); /* NULL is fine */
+/* Writes what the engine is about to be asked; job is the index in the round. */
+void trace_job(struct trace *t, const struct request *r, size_t job, const struct engine_job *spec);
 
 /* ---- reply.c ----------------------------------------------------------------------------------- */
 
