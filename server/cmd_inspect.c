@@ -95,10 +95,8 @@ int cmd_inspect(const struct options *o, struct error *e)
         error_set(e, ERROR_BAD_OPTION, "give the checkpoint's path");
         return 2;
     }
-    if (engine_inspect(o->path, &report, e) < 0) {
-        error_prefix(e, "%.200s", o->path);
+    if (engine_inspect(o->path, &report, e) < 0)
         return 1;
-    }
     struct need need = work_out(&report, o);
     if (o->json)
         print_json(&report, &need, o);

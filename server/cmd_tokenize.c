@@ -28,10 +28,8 @@ int cmd_tokenize(const struct options *o, struct error *e)
     if (command_split_model(o->models.items[0], &name, &path, e) < 0)
         return 2;
     free(name);
-    if (engine_vocabulary_open(path, &v, e) < 0) {
-        error_prefix(e, "%.200s", path);
+    if (engine_vocabulary_open(path, &v, e) < 0)
         return 1;
-    }
     if (command_read_all(NULL, &text, &len, e) < 0)
         goto close_vocabulary;
     if (engine_tokenize(v, text, len, flags, NULL, 0, &ids, &n, e) < 0)

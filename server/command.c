@@ -38,7 +38,7 @@ int command_load(struct engine *engine, const struct options *o, const char *spe
     TRY(command_split_model(spec, &name, &path, e));
     int status = engine_load(engine, name, path, &wish, out, e);
     if (status < 0)
-        error_prefix(e, "cannot load %.200s", path);
+        error_prefix(e, "cannot load model %.100s", name);
     free(name);
     return status;
 }
