@@ -14,7 +14,7 @@ static const struct builtin *find_in(const struct builtin *rows, size_t n, const
 const struct builtin *jinja_find_row(const struct builtin *rows, size_t n, const char *name, size_t len)
 {
     for (size_t i = 0; i < n; i++)
-        if (strncmp(rows[i].name, name, len) == 0 && !rows[i].name[len])
+        if (strlen(rows[i].name) == len && memcmp(rows[i].name, name, len) == 0)
             return &rows[i];
     return NULL;
 }
@@ -222,9 +222,10 @@ int jinja_index(struct run *run, const struct value *object, const struct value 
     *out = (struct value){.type = VALUE_MISSING};
     if (object->type == VALUE_UNDEFINED)
         return jinja_undefined_error(run, object);
+    bool no_key = index->type == VALUE_DICT || (index->type == VALUE_LIST && index->list->kind == LIST_LIST);
     bool sequence =
         object->type == VALUE_TEXT || (object->type == VALUE_LIST && object->list->kind <= LIST_RANGE);
-    if (object->type == VALUE_DICT)
+    if (object->type == VALUE_DICT && !no_key)
         TRY(jinja_dict_get(run, object->dict, *index, out));
     else if (sequence && (index->type == VALUE_INT || index->type == VALUE_BOOL))
         TRY(element(run, object, index->type == VALUE_INT ? index->integer : index->boolean, out));

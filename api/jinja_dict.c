@@ -123,7 +123,7 @@ static int grow(struct run *run, struct dict *d)
 
 int jinja_dict_set(struct run *run, struct dict *d, struct value key, struct value v)
 {
-    uint64_t hash;
+    uint64_t hash = 0;
     size_t entry, slot;
     TRY(hash_value(run, &key, &hash));
     TRY(find_slot(run, d, &key, hash, &entry, &slot));
@@ -143,7 +143,7 @@ int jinja_dict_set(struct run *run, struct dict *d, struct value key, struct val
 
 int jinja_dict_get(struct run *run, const struct dict *d, struct value key, struct value *out)
 {
-    uint64_t hash;
+    uint64_t hash = 0;
     size_t entry, slot;
     TRY(hash_value(run, &key, &hash));
     TRY(find_slot(run, d, &key, hash, &entry, &slot));

@@ -130,7 +130,8 @@ static int filter_list(struct run *run, const struct node *n, struct list **list
     return 0;
 }
 
-static int loop_turns(struct run *run, const struct node *n, struct loop *loop)
+/* *whole: some turn reached its end.  Jinja runs the else branch unless one did. */
+static int loop_turns(struct run *run, const struct node *n, struct loop *loop, bool *whole)
 {
     struct scope *outer = run->scope, *scope = NULL;
     struct value self = {.type = VALUE_LOOP, .loop = loop};
@@ -149,6 +150,7 @@ static int loop_turns(struct run *run, const struct node *n, struct loop *loop)
         flow = exec_body(run, n->items[0]);
         if (flow < 0)
             return flow;
+        *whole |= flow == FLOW_NEXT;
     }
     run->scope = outer;
     return FLOW_NEXT;
@@ -166,8 +168,10 @@ static int exec_loop(struct run *run, const struct node *n, const struct value *
     loop->depth = depth;
     loop->node = n->op ? n : NULL;
     loop->outside = run->scope;
-    if (loop->list->n || !n->items[1])
-        return loop_turns(run, n, loop);
+    bool whole = false;
+    TRY(loop_turns(run, n, loop, &whole));
+    if (whole || !n->items[1])
+        return FLOW_NEXT;
     struct scope *outer = run->scope;
     if (!(run->scope = new_scope(run, outer)))
         return FLOW_ERROR;

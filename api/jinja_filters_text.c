@@ -125,7 +125,7 @@ static int f_indent(struct run *run, struct call *c, struct value *out)
     struct value lines;
     struct builder b;
     bool first = jinja_truth(&c->arg[1]), blank = jinja_truth(&c->arg[2]);
-    TRY(input(run, c, &t));
+    TRY(jinja_as_text(run, &c->self, "the input", &t));
     TRY(indention(run, &c->arg[0], 4, &indent));
     t = jinja_text_join(run, t, &newline); /* Jinja does so: an empty last line counts */
     if (!t)
@@ -146,10 +146,11 @@ static int f_indent(struct run *run, struct call *c, struct value *out)
 
 static int f_truncate(struct run *run, struct call *c, struct value *out)
 {
+    static const struct text blank = {.s = " ", .len = 1, .chars = 1};
     struct text *t, *end = NULL;
     int64_t length = 255, leeway = 5;
+    size_t chars, space = SIZE_MAX;
     struct builder b;
-    TRY(input(run, c, &t));
     TRY(optional_int(run, &c->arg[0], "truncate's length", &length));
     if (given(&c->arg[2]))
         TRY(jinja_as_text(run, &c->arg[2], "truncate's end", &end));
@@ -160,11 +161,12 @@ static int f_truncate(struct run *run, struct call *c, struct value *out)
     int64_t keep = length - (int64_t)jinja_text_chars(end);
     if (keep < 0 || leeway < 0)
         return jinja_fail(run, "truncate's length is shorter than its end, or its leeway negative");
-    if ((int64_t)jinja_text_chars(t) <= length || (int64_t)jinja_text_chars(t) - length <= leeway)
-        return set_text(t, out);
+    TRY(jinja_length(run, &c->self, &chars));
+    *out = c->self;
+    if ((int64_t)chars <= length || (int64_t)chars - length <= leeway)
+        return 0;
+    TRY(jinja_as_text(run, &c->self, "the input", &t));
     size_t cut = jinja_text_offset(t, (size_t)keep);
-    size_t space = SIZE_MAX;
-    static const struct text blank = {.s = " ", .len = 1, .chars = 1};
     if (!jinja_truth(&c->arg[1]))
         TRY(jinja_text_find_last(run, t, 0, cut, &blank, &space));
     jinja_build(&b, run);
@@ -283,7 +285,7 @@ static int f_format(struct run *run, struct call *c, struct value *out)
     TRY(input(run, c, &t));
     if (c->n_args && c->n_keywords)
         return jinja_fail(run, "can't handle positional and keyword arguments at the same time");
-    return jinja_format_percent(run, t, c, out);
+    return jinja_format_percent(run, t, c, !c->n_keywords, out);
 }
 
 static int f_pprint(struct run *run, struct call *c, struct value *out)
@@ -431,6 +433,8 @@ static int f_round(struct run *run, struct call *c, struct value *out)
         return jinja_fail(run, "round's precision is out of range");
     if (common && c->self.type != VALUE_FLOAT) {
         *out = precision < 0 ? jinja_int((int64_t)round_common(d, precision)) : c->self;
+        if (out->type == VALUE_BOOL)
+            *out = jinja_int(out->boolean);
         return 0;
     }
     if (common) {
@@ -447,12 +451,14 @@ static int f_filesizeformat(struct run *run, struct call *c, struct value *out)
     static const char *const decimal[] = {"kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"};
     static const char *const binary[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
     struct builder b;
-    struct value number;
     char digits[64];
     double base = jinja_truth(&c->arg[0]) ? 1024 : 1000;
-    struct call conversion = {.self = c->self};
-    TRY(f_float(run, &conversion, &number));
-    double bytes = number.real, unit = base;
+    double bytes = jinja_is_number(&c->self) ? jinja_as_double(&c->self) : 0;
+    if (c->self.type == VALUE_UNDEFINED)
+        return jinja_undefined_error(run, &c->self);
+    if (c->self.type == VALUE_TEXT ? !parse_float(run, c->self.text, &bytes) : !jinja_is_number(&c->self))
+        return jinja_fail(run, "filesizeformat needs a number, not '%s'", jinja_type_name(&c->self));
+    double unit = base;
     size_t i = 0;
     jinja_build(&b, run);
     for (; i < 7 && bytes >= unit * base; i++)

@@ -345,7 +345,7 @@ static int escape_arguments(struct run *run, struct call *call)
     return 0;
 }
 
-int jinja_format_percent(struct run *run, const struct text *format, const struct call *given,
+int jinja_format_percent(struct run *run, const struct text *format, const struct call *given, bool strict,
                          struct value *out)
 {
     struct call copy = *given, *call = &copy;
@@ -366,7 +366,7 @@ int jinja_format_percent(struct run *run, const struct text *format, const struc
         TRY(jinja_spend(run, 1));
         TRY(percent_item(&p, &b));
     }
-    if (p.used < call->n_args && !call->n_keywords)
+    if (p.used < call->n_args && strict)
         return jinja_fail(run, "not all arguments converted during string formatting");
     TRY(jinja_built_value(&b, out));
     out->text->markup = format->markup;

@@ -200,21 +200,20 @@ static bool is_sequence(const struct value *v)
     return v->type == VALUE_TEXT || is_plain_list(v);
 }
 
-/* text % arguments */
+/* text % arguments.  As in Python, what might be a mapping need not be used up. */
 static int format_operator(struct run *run, const struct value *a, const struct value *b, struct value *out)
 {
     struct call call = {.name = "%"};
-    if (b->type == VALUE_LIST && b->list->kind == LIST_TUPLE) {
-        for (size_t i = 0; i < b->list->n; i++)
-            TRY(jinja_add_argument(run, &call, b->list->items[i]));
-    } else if (b->type == VALUE_DICT) {
-        for (size_t i = 0; i < b->dict->n; i++)
-            if (b->dict->entries[i].key.type == VALUE_TEXT)
-                TRY(jinja_add_keyword(run, &call, b->dict->entries[i].key.text, b->dict->entries[i].value));
-    } else {
+    bool tuple = b->type == VALUE_LIST && b->list->kind == LIST_TUPLE;
+    for (size_t i = 0; tuple && i < b->list->n; i++)
+        TRY(jinja_add_argument(run, &call, b->list->items[i]));
+    if (!tuple)
         TRY(jinja_add_argument(run, &call, *b));
-    }
-    return jinja_format_percent(run, a->text, &call, out);
+    for (size_t i = 0; b->type == VALUE_DICT && i < b->dict->n; i++)
+        if (b->dict->entries[i].key.type == VALUE_TEXT)
+            TRY(jinja_add_keyword(run, &call, b->dict->entries[i].key.text, b->dict->entries[i].value));
+    bool strict = tuple || (b->type != VALUE_LIST && b->type != VALUE_DICT);
+    return jinja_format_percent(run, a->text, &call, strict, out);
 }
 
 int jinja_binary(struct run *run, int op, const struct value *a, const struct value *b, struct value *out)

@@ -139,7 +139,9 @@ int jinja_repr(struct builder *b, const struct value *v)
     int result = 0;
     switch (v->type) {
     case VALUE_TEXT:
+        jinja_add_literal(b, v->text->markup ? "Markup(" : "");
         repr_text(b, v->text);
+        jinja_add_literal(b, v->text->markup ? ")" : "");
         break;
     case VALUE_LIST:
         result = repr_list(b, v->list);

@@ -94,8 +94,8 @@ static int affix(struct run *run, struct call *c, bool end, struct value *out)
         struct text *what;
         TRY(jinja_as_text(run, &l->items[i], "the prefix or suffix", &what));
         TRY(jinja_spend_bytes(run, what->len));
-        const char *at = c->self.text->s + (end ? to - what->len : from);
-        out->boolean = what->len <= to - from && memcmp(at, what->s, what->len) == 0;
+        if (what->len <= to - from)
+            out->boolean = memcmp(c->self.text->s + (end ? to - what->len : from), what->s, what->len) == 0;
     }
     return 0;
 }

@@ -251,7 +251,14 @@ static int g_raise_exception(struct run *run, struct call *c, struct value *out)
     TRY(jinja_to_text(run, &c->arg[0], &t));
     run->at = NULL;
     *out = jinja_none();
-    return jinja_fail(run, "%.*s", (int)(t->len < 400 ? t->len : 400), t->s);
+    char message[400];
+    size_t n = t->len < sizeof message - 1 ? t->len : sizeof message - 1;
+    while (n < t->len && n > 0 && ((unsigned char)t->s[n] & 0xc0) == 0x80)
+        n--;
+    for (size_t i = 0; i < n; i++)
+        message[i] = t->s[i] ? t->s[i] : ' ';
+    message[n] = 0;
+    return jinja_fail(run, "%s", n ? message : "the template raised an exception without a message");
 }
 
 static int g_strftime_now(struct run *run, struct call *c, struct value *out)

@@ -156,6 +156,7 @@ struct text *jinja_parser_text(struct parser *p, const char *s, size_t len);
 /* One bracket or block deeper, or an error; pair with p->depth--. */
 int jinja_enter(struct parser *p);
 
+/* What the next token is; skip steps over it, expect makes anything else an error. */
 bool jinja_at_operator(const struct parser *p, const char *op);
 bool jinja_at_name(const struct parser *p, const char *name);
 bool jinja_skip_operator(struct parser *p, const char *op);
@@ -169,5 +170,10 @@ struct node *jinja_parse_expression(struct parser *p);
 struct node *jinja_parse_tuple(struct parser *p, bool conditions, bool parenthesised);
 struct node *jinja_parse_filters(struct parser *p, struct node *input, bool inline_start);
 struct node *jinja_parse_target(struct parser *p, bool with_namespace);
+
+/* Literals (jinja_literals.c). */
+struct node *jinja_constant(struct parser *p, const struct token *at, struct value v);
+struct node *jinja_parse_string(struct parser *p); /* adjacent strings are one */
+struct node *jinja_parse_number(struct parser *p);
 
 #endif

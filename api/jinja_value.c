@@ -204,6 +204,7 @@ static int text_items(struct run *run, struct text *t, struct list **out)
         struct text *c = jinja_text_slice(run, t, at, at + n);
         if (!c)
             return -1;
+        c->markup = false; /* iterating Markup gives plain text */
         v.list->items[i] = jinja_of_text(c);
     }
     *out = v.list;

@@ -251,7 +251,8 @@ struct json_style {
 };
 int jinja_json(struct builder *b, const struct value *v, const struct json_style *style);
 /* value printed by printf-like ("%5.2f") or str.format rules; jinja_format.c */
-int jinja_format_percent(struct run *run, const struct text *format, const struct call *call,
+/* strict: an argument that is left over is an error */
+int jinja_format_percent(struct run *run, const struct text *format, const struct call *call, bool strict,
                          struct value *out);
 int jinja_format_braces(struct run *run, const struct text *format, const struct call *call,
                         struct value *out);
