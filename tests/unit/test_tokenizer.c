@@ -461,7 +461,8 @@ END_TEST
 
 START_TEST(smollm2_gives_the_reference_ids)
 {
-    if (skip_without("LOQUAT_CONFORMANCE", "SmolLM2's ids") || skip_without("LOQUAT_TEST_MODEL", "SmolLM2's ids"))
+    if (skip_without("LOQUAT_CONFORMANCE", "SmolLM2's ids") ||
+        skip_without("LOQUAT_TEST_MODEL", "SmolLM2's ids"))
         return;
     char path[1024];
     snprintf(path, sizeof path, "%s/real/smollm2-135m-instruct-q4_1.json", getenv("LOQUAT_CONFORMANCE"));
