@@ -46,9 +46,9 @@ static void press_back(struct request *r)
 static size_t next_chunk(struct request *r, size_t max)
 {
     size_t unsent = stream_unsent(r);
-    const char *from = r->call.out.data + r->sent;
     if (unsent == 0)
         return 0;
+    const char *from = r->call.out.data + r->sent;
     if (r->event_left == 0) {
         const char *end = memmem(from, unsent, "\n\n", 2);
         r->event_left = end ? (size_t)(end - from) + 2 : unsent;
