@@ -18,6 +18,7 @@ int cmd_tokenize(const struct options *o, struct error *e);
 int cmd_bench(const struct options *o, struct error *e);
 int cmd_inspect(const struct options *o, struct error *e);
 int cmd_perplexity(const struct options *o, struct error *e);
+int cmd_render(const struct options *o, struct error *e);
 
 /* The option's text split into the model's name (malloc'ed; the file's name without ".gguf" when none is
  * given) and its path, which is inside spec. */

@@ -12,7 +12,7 @@
 #define FIELD(name) offsetof(struct options, name)
 #define SERVE       COMMAND_SERVE
 #define RUNS_MODEL  (SERVE | COMMAND_GENERATE | COMMAND_BENCH | COMMAND_PERPLEXITY)
-#define TAKES_MODEL (RUNS_MODEL | COMMAND_TOKENIZE)
+#define TAKES_MODEL (RUNS_MODEL | COMMAND_TOKENIZE | COMMAND_RENDER)
 #define EVERY       (TAKES_MODEL | COMMAND_INSPECT)
 
 /* name, type, field, default, least, most, unit, help, subcommands */
@@ -110,6 +110,12 @@ const struct option_row option_table[] = {
     {"batch", OPTION_COUNT, FIELD(batch), "1", 1, 4096, "N", "sequences at once", COMMAND_BENCH},
     {"sequences", OPTION_COUNT, FIELD(sequences), "1", 1, 65536, "N", "sequences to hold in memory at once",
      COMMAND_INSPECT},
+    {"template", OPTION_TEXT, FIELD(template), NULL, 0, 0, "FILE",
+     "chat template instead of a checkpoint's own", COMMAND_RENDER},
+    {"now", OPTION_TEXT, FIELD(now), NULL, 0, 0, "TIME",
+     "what the template takes for now: YYYY-MM-DDTHH:MM:SS or Unix seconds, UTC; default the clock, local "
+     "time",
+     COMMAND_RENDER},
     {"file", OPTION_TEXT, FIELD(file), NULL, 0, 0, "FILE", "text to score", COMMAND_PERPLEXITY},
     {"window", OPTION_COUNT, FIELD(window), "512", 2, M, "N", "tokens scored together", COMMAND_PERPLEXITY},
     {"json", OPTION_FLAG, FIELD(json), NULL, 0, 0, NULL, "print one JSON object",
@@ -131,6 +137,10 @@ static const struct {
      "Measure prompt reading and generation, without prefix reuse."},
     {COMMAND_INSPECT, "inspect PATH [options]",
      "Tell what a checkpoint holds, what memory it needs and whether it can be served."},
+    {COMMAND_RENDER, "render (--model PATH | --template FILE) [options] < REQUEST.json",
+     "Print the prompt that a chat request becomes: messages, tools, documents, add_generation_prompt "
+     "(true), "
+     "bos_token, eos_token and any further variables of the template."},
     {COMMAND_PERPLEXITY, "perplexity --model PATH --file FILE [options]",
      "Score a text in windows that do not overlap."},
 };

@@ -20,7 +20,8 @@ enum command {
     COMMAND_TOKENIZE = 4,
     COMMAND_BENCH = 8,
     COMMAND_INSPECT = 16,
-    COMMAND_PERPLEXITY = 32
+    COMMAND_PERPLEXITY = 32,
+    COMMAND_RENDER = 64
 };
 
 enum { OPTIONS_LIST_MAX = 64 };
@@ -58,7 +59,7 @@ struct options {
     /* The other tools. */
     bool add_special, parse_special, json;
     uint64_t prompt_tokens, generate_tokens, batch, window, sequences;
-    const char *file, *path;
+    const char *file, *path, *template, *now;
 };
 
 /* Fills *o for the subcommand; argv[0] is the first word after its name.  ERROR_BAD_OPTION with one line that
