@@ -18,6 +18,7 @@ struct digest {
     bool full; /* what comes now is dropped */
 };
 
+/* max_words: 0 = any number.  Ends with digest_free(). */
 void digest_init(struct digest *d, bool bullets, size_t max_words);
 void digest_free(struct digest *d);
 

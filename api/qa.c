@@ -1,16 +1,9 @@
 /* qa.c - POST /v1/qa: answers from documents alone, with the sentence that proves them.
- * A document is searched in windows that overlap: every window is ranked by the words it shares with the
- * question, and the model reads the best QA_CANDIDATES of them, over all documents, to say how much likelier
- * each makes the question (its gain).  The best is read with some text around it and answered from.
- *
- * The rule for `answerable`, all three:
- *   gain >= QA_GAIN       the question's mean log-probability per token, after the passage, less that
- *                         without any: a text about something else does not make a question likelier;
- *   the answer has words;
- *   grounding >= QA_GROUND  so much of them, by length, stands in the evidence sentence and its neighbours.
- * Else the answer is "" and the evidence null.  With too little gain no answer is generated: score is then 0.
- *
- * Rounds: questions go in groups; a group's first round measures gains, its second answers.
+ * Documents are searched in windows that overlap.  Every window is ranked by the words it shares with the
+ * question (qa_search.c); the model says of the best ones, over all documents, how likely each makes the
+ * question, then the same of the best window's sentences, and answers from the best sentence.
+ * Rounds: questions go in groups of QA_GROUP; a group has a round for windows, one for sentences, one for
+ * answers.  To change what is answerable, see the rule below.
  * Threads: begin and advance on a worker, event on the loop. */
 #include <math.h>
 #include <string.h>
@@ -23,30 +16,42 @@
 #include "engine/base/limits.h"
 
 enum {
-    QA_WINDOW = 128,   /* tokens: a gain is told best on a few sentences */
-    QA_OVERLAP = 48,   /* of neighbouring windows */
-    QA_READ = 256,     /* what an answer is read from: the best window and text around it */
-    QA_CANDIDATES = 6, /* windows that the model reads for a question */
-    QA_ROUND_JOBS = 64,
+    QA_WINDOW = 128,       /* tokens: likelihoods are told best on a few sentences */
+    QA_OVERLAP = 48,       /* of neighbouring windows */
+    QA_CANDIDATES = 6,     /* windows that the model reads for a question */
+    QA_CHOICES = 12,       /* sentences that it reads then */
+    QA_GROUP = 5,          /* questions; their rounds have at most QA_GROUP * QA_CHOICES jobs */
+    QA_READ = 256,         /* most tokens that an answer is read from */
+    QA_LARGE = 1000000000, /* parameters from which a model reads also what stands around the sentence */
     QA_LEAST_WINDOW = 16,
 };
-#define QA_GAIN 0.3
+
+/* The rule for `answerable`.  gain: the question's mean log-probability per token after the window, less that
+ * without one (nats): a text about something else makes no question likelier.  coverage, 0..1: the share of
+ * the question's words, by length and rarity, in the window and around it.  grounding, 0..1: the share of the
+ * answer's words, by length, in the evidence and its neighbours; words of the question and of the
+ * instructions do not count.  All of: gain >= QA_GAIN, gain + coverage >= QA_SUPPORT, the answer has words,
+ * grounding >= QA_GROUND.  Else the answer is "" and the evidence null; when the first two fail nothing is
+ * generated and the score is 0. */
+#define QA_GAIN    0.3
 #define QA_SUPPORT 1.1
-#define QA_GROUND 0.45f
+#define QA_GROUND  0.45f
 
 struct qa_question {
     struct engine_text text;
     struct frame_ids tokens;
-    struct qa_passage passages[QA_CANDIDATES];
-    size_t n_passages, best;
-    double gain, coverage;
-    bool asked; /* an answer is generated */
-    struct token_range read;
+    struct qa_passage passages[QA_CHOICES]; /* windows, then sentences of the best one */
+    size_t n_passages;
+    struct qa_passage window;
+    bool asked;              /* it may still get an answer */
+    struct token_range read; /* what it is answered from */
     struct engine_text answer;
     double score;
     struct qa_evidence evidence;
     bool answerable;
 };
+
+enum qa_stage { QA_WINDOWS, QA_SENTENCES, QA_ANSWERS };
 
 /* What a job of the round is for. */
 struct qa_job {
@@ -68,7 +73,7 @@ struct qa {
     struct qa_library library;
     struct qa_question *questions;
     size_t n_questions, first, last; /* the group: questions [first, last) */
-    bool answers;                    /* its second round */
+    enum qa_stage stage;             /* what its round is for */
     struct qa_job *jobs;
     struct answer answer; /* of this round */
     struct engine_usage usage;
@@ -88,9 +93,10 @@ static const struct field qa_rows[] = {
     {.name = "documents", .type = FIELD_STRINGS, .offset = AT(documents), .max = LIMIT_PROMPTS,
      .max_bytes = LIMIT_REQUEST_ARENA,
      .help = "texts to answer from, of any length: every overlapping window of 128 tokens is ranked by the words it "
-             "shares with the question, the model measures the best 6 and answers from the best of them; answerable "
-             "is true when the passage makes the question likelier (by 0.5 nats a token) and the answer's words stand "
-             "in the evidence and its neighbours; else answer is \"\" and evidence null"},
+             "shares with the question, the model measures the best 6, then the sentences of the best window, and "
+             "answers from the best sentence; answerable is true when the window makes the question likelier (by 0.3 "
+             "nats a token, with the share of the question's words in it by 1.1) and 45 % of the answer's own words "
+             "stand in the evidence or its neighbours; else answer is \"\" and evidence null"},
     {.name = "max_tokens", .type = FIELD_INT, .offset = AT(options.max_tokens), .min = 1, .max = LIMIT_CONTEXT,
      .fallback = 48, .help = "most tokens of an answer; one that is longer ends with its last whole sentence"},
     {.name = "temperature", .type = FIELD_NUMBER, .offset = AT(options.temperature), .min = 0, .max = 2,
@@ -109,10 +115,11 @@ const struct field_table qa_fields = FIELD_TABLE(qa_groups, sizeof(struct qa));
 
 #define SYSTEM       "You answer questions about a text."
 #define INTRODUCTION "According to the text above,"
-#define CONCLUSION "Answer in one short sentence."
+#define CONCLUSION   "Answer in one short sentence."
 
 static const struct frame_wording scoring_wording = {SYSTEM, {"", "\n\nQuestion:", ""}, 2, "\nAnswer:"};
-static const struct frame_wording answering_wording = {SYSTEM, {"", "\n\n" INTRODUCTION, " " CONCLUSION}, 2, "\nAnswer:"};
+static const struct frame_wording answering_wording = {
+    SYSTEM, {"", "\n\n" INTRODUCTION, " " CONCLUSION}, 2, "\nAnswer:"};
 
 /* ---- begin ---------------------------------------------------------------------------------- */
 
@@ -190,6 +197,7 @@ int qa_begin(struct api_call *call, struct error *e)
     qa->read = least(QA_READ, room);
     TRY(qa_library_make(call, qa->model, documents.items, documents.n, window, least(QA_OVERLAP, window / 3),
                         &qa->library, e));
+    qa->stage = QA_ANSWERS; /* of the group before the first, which is empty */
     const char *model = engine_model_info(qa->model)->name;
     TRY(wire_envelope(call, "qa", call->stream ? "answer.chunk" : "answer", model, &qa->envelope, e));
     return next_round(call, qa, e);
@@ -228,7 +236,7 @@ static int make_answering_job(struct api_call *call, struct qa *qa, size_t job, 
     struct qa_question *q = &qa->questions[question];
     int32_t *ids;
     size_t n;
-    struct frame_ids slots[2] = {part_ids(qa, q->passages[q->best].document, q->read), q->tokens};
+    struct frame_ids slots[2] = {part_ids(qa, q->window.document, q->read), q->tokens};
     TRY(frame_fill(&qa->answering, 3, slots, 2, &ids, &n, e));
     qa->jobs[job] = (struct qa_job){.question = question};
     TRY(generation_fill_job(call, &qa->options, qa->model, ids, n, (size_t)qa->options.max_tokens,
@@ -248,32 +256,53 @@ static int start_round(struct api_call *call, struct qa *qa, size_t n, struct er
     return answer_init(&qa->answer, call->arena, n, 1, true, e);
 }
 
-/* The next group: as many questions as fill a round. */
+/* Jobs of a question stand together: its passages in order and, with windows, the question alone. */
 static int start_scoring(struct api_call *call, struct qa *qa, struct error *e)
 {
-    size_t n = 0, job = 0;
-    qa->first = qa->last;
-    qa->answers = false;
-    while (qa->last < qa->n_questions && n + QA_CANDIDATES + 1 <= QA_ROUND_JOBS) {
-        struct qa_question *q = &qa->questions[qa->last++];
-        q->n_passages = qa_rank(&qa->library, &q->text, q->passages, QA_CANDIDATES);
-        n += q->n_passages ? q->n_passages + 1 : 0;
-    }
+    size_t n = 0, job = 0, alone = qa->stage == QA_WINDOWS;
+    for (size_t i = qa->first; i < qa->last; i++)
+        n += qa->questions[i].asked ? qa->questions[i].n_passages + alone : 0;
     if (n == 0)
         return 0;
     TRY(start_round(call, qa, n, e));
     for (size_t i = qa->first; i < qa->last; i++) {
-        size_t jobs = qa->questions[i].n_passages ? qa->questions[i].n_passages + 1 : 0;
-        for (size_t p = 0; p < jobs; p++)
+        for (size_t p = 0; qa->questions[i].asked && p < qa->questions[i].n_passages + alone; p++)
             TRY(make_scoring_job(call, qa, job++, i, p, e));
     }
     return 0;
 }
 
+/* The next group of questions, and where their answers may be. */
+static int start_windows(struct api_call *call, struct qa *qa, struct error *e)
+{
+    qa->stage = QA_WINDOWS;
+    qa->first = qa->last;
+    qa->last = least(qa->n_questions, qa->first + QA_GROUP);
+    for (size_t i = qa->first; i < qa->last; i++) {
+        struct qa_question *q = &qa->questions[i];
+        q->n_passages = qa_rank(&qa->library, &q->text, q->passages, QA_CANDIDATES);
+        q->asked = q->n_passages > 0;
+    }
+    return start_scoring(call, qa, e);
+}
+
+/* The best window's sentences. */
+static int start_sentences(struct api_call *call, struct qa *qa, struct error *e)
+{
+    qa->stage = QA_SENTENCES;
+    for (size_t i = qa->first; i < qa->last; i++) {
+        struct qa_question *q = &qa->questions[i];
+        if (q->asked)
+            q->n_passages =
+                qa_rank_sentences(&qa->library, &q->text, &q->window, qa->read, q->passages, QA_CHOICES);
+    }
+    return start_scoring(call, qa, e);
+}
+
 static int start_answering(struct api_call *call, struct qa *qa, struct error *e)
 {
     size_t n = 0, job = 0;
-    qa->answers = true;
+    qa->stage = QA_ANSWERS;
     for (size_t i = qa->first; i < qa->last; i++)
         n += qa->questions[i].asked;
     if (n == 0)
@@ -326,7 +355,7 @@ void qa_event(struct api_call *call, size_t job, const struct engine_event *even
         return;
     if (answer_failed(&qa->answer) && qa->sent) {
         api_error_event(&call->out, &qa->answer.error);
-    } else if (!answer_failed(&qa->answer) && qa->answers && event->text_len) {
+    } else if (!answer_failed(&qa->answer) && qa->stage == QA_ANSWERS && event->text_len) {
         open_chunk(call, qa, qa->jobs[job].question, event);
         close_chunk(call, qa);
     }
@@ -334,24 +363,52 @@ void qa_event(struct api_call *call, size_t job, const struct engine_event *even
 
 /* ---- results -------------------------------------------------------------------------------- */
 
-/* Jobs of a question stand together: its passages in order, then the question alone. */
-static void judge_gains(struct qa *qa)
+/* How likely the question is after the best of its passages, which becomes *best.  jobs: the question's. */
+static double judge_passages(const struct qa_question *q, const struct qa_job *jobs, bool with_rank,
+                             size_t *best)
 {
+    double most = 0;
+    for (size_t p = 0; p < q->n_passages; p++) {
+        double mean = jobs[p].sum / (double)q->tokens.n + (with_rank ? (double)q->passages[p].rank : 0);
+        if (p == 0 || mean > most) {
+            most = mean;
+            *best = p;
+        }
+    }
+    return most;
+}
+
+static void judge_windows(struct qa *qa, struct qa_question *q, const struct qa_job *jobs)
+{
+    size_t best = 0;
+    double gain = judge_passages(q, jobs, false, &best) - jobs[q->n_passages].sum / (double)q->tokens.n;
+    q->window = q->passages[best];
+    struct token_range around = qa_widen(&qa->library, &q->window, qa->read);
+    double coverage = (double)qa_coverage(&qa->library, &q->text, q->window.document, around);
+    q->asked = gain >= QA_GAIN && gain + coverage >= QA_SUPPORT;
+}
+
+/* A small model answers best from one sentence; a larger one makes use of what stands around it. */
+static void judge_sentences(struct qa *qa, struct qa_question *q, const struct qa_job *jobs)
+{
+    size_t best = 0;
+    judge_passages(q, jobs, true, &best);
+    q->read = q->passages[best].tokens;
+    if (engine_model_info(qa->model)->parameters >= QA_LARGE)
+        q->read = qa_widen(&qa->library, &q->passages[best], qa->read);
+}
+
+static void judge_scores(struct qa *qa)
+{
+    bool windows = qa->stage == QA_WINDOWS;
     for (size_t j = 0; j < qa->answer.n_jobs;) {
         struct qa_question *q = &qa->questions[qa->jobs[j].question];
         const struct qa_job *jobs = &qa->jobs[j];
-        double alone = jobs[q->n_passages].sum, tokens = (double)q->tokens.n;
-        for (size_t p = 0; p < q->n_passages; p++) {
-            double gain = (jobs[p].sum - alone) / tokens;
-            if (p == 0 || gain > q->gain) {
-                q->gain = gain;
-                q->best = p;
-            }
-        }
-        q->read = qa_widen(&qa->library, &q->passages[q->best], qa->read);
-        q->coverage = qa_coverage(&qa->library, &q->text, q->passages[q->best].document, q->read);
-        q->asked = q->gain >= QA_GAIN && q->gain + q->coverage >= QA_SUPPORT;
-        j += q->n_passages + 1;
+        j += q->n_passages + windows;
+        if (windows)
+            judge_windows(qa, q, jobs);
+        else
+            judge_sentences(qa, q, jobs);
     }
 }
 
@@ -383,7 +440,7 @@ static void judge_text(struct qa *qa, struct qa_question *q, struct engine_text 
 {
     q->answer = answer;
     q->evidence = qa_find_evidence(&qa->library, &q->text, &answer, SYSTEM " " INTRODUCTION " " CONCLUSION,
-                                   q->passages[q->best].document, q->read);
+                                   q->window.document, q->read);
     q->answerable = q->evidence.sentence && words_count(answer.bytes, answer.len) > 0 &&
                     q->evidence.grounding >= QA_GROUND;
 }
@@ -414,7 +471,7 @@ static void write_evidence(const struct qa *qa, const struct qa_question *q, str
         return;
     }
     const struct sentence *s = q->evidence.sentence;
-    size_t document = q->passages[q->best].document;
+    size_t document = q->window.document;
     buf_printf(out, "{\"document\":%zu,\"start\":%zu,\"end\":%zu,\"text\":", document, s->chars,
                s->chars + s->n_chars);
     wire_text(out, qa->library.documents[document].text.text + s->start, s->end - s->start);
@@ -463,29 +520,31 @@ static void finish(struct api_call *call, struct qa *qa)
 static int end_round(struct api_call *call, struct qa *qa, struct error *e)
 {
     usage_add(&qa->usage, &qa->answer.usage);
-    if (!qa->answers)
-        judge_gains(qa);
-    for (size_t j = 0; qa->answers && j < qa->answer.n_jobs; j++)
+    if (qa->stage != QA_ANSWERS)
+        judge_scores(qa);
+    for (size_t j = 0; qa->stage == QA_ANSWERS && j < qa->answer.n_jobs; j++)
         TRY(judge_answer(call, qa, j, e));
     answer_free(&qa->answer);
     return 0;
 }
 
-/* Makes jobs, or completes the answer when there is nothing left to do. */
+/* Makes jobs, or completes the answer when there is nothing left to do.  A stage may have none. */
 static int next_round(struct api_call *call, struct qa *qa, struct error *e)
 {
     while (call->n_jobs == 0) {
-        if (qa->first < qa->last && !qa->answers) {
+        if (qa->stage == QA_WINDOWS) {
+            TRY(start_sentences(call, qa, e));
+        } else if (qa->stage == QA_SENTENCES) {
             TRY(start_answering(call, qa, e));
-            continue;
+        } else {
+            if (call->stream)
+                stream_results(call, qa);
+            if (qa->last == qa->n_questions) {
+                finish(call, qa);
+                return 0;
+            }
+            TRY(start_windows(call, qa, e));
         }
-        if (call->stream)
-            stream_results(call, qa);
-        if (qa->last == qa->n_questions) {
-            finish(call, qa);
-            return 0;
-        }
-        TRY(start_scoring(call, qa, e));
     }
     return 0;
 }

@@ -62,6 +62,11 @@ static void sentences_of(const struct qa_document *d, struct token_range range, 
     *last = low;
 }
 
+static float share(float part, float whole)
+{
+    return whole > 0 ? part / whole : 0;
+}
+
 /* ---- search --------------------------------------------------------------------------------- */
 
 /* All that the window shares with the question, and once more half of its best sentence's share. */
@@ -104,6 +109,40 @@ size_t qa_rank(struct qa_library *lib, const struct engine_text *question, struc
             struct qa_passage passage = {i, d->windows[w], rank_window(d, &q, d->windows[w])};
             n = insert_passage(out, n, max, &passage);
         }
+    }
+    return n;
+}
+
+/* All tokens that have bytes of the sentence, and the white space that a first token begins with. */
+static struct token_range tokens_of(const struct token_text *t, const struct sentence *s, size_t most)
+{
+    size_t low = 0, high = t->tokens.n;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (t->at[middle] <= s->start)
+            low = middle;
+        else
+            high = middle;
+    }
+    while (high < t->tokens.n && t->at[high] < s->end)
+        high++;
+    return (struct token_range){low, high - low > most ? low + most : high};
+}
+
+size_t qa_rank_sentences(struct qa_library *lib, const struct engine_text *question,
+                         const struct qa_passage *window, size_t most, struct qa_passage *out, size_t max)
+{
+    const struct qa_document *d = &lib->documents[window->document];
+    struct term_query q;
+    size_t first, last, n = 0;
+    term_query_make(&lib->table, question->bytes, question->len, lib->match[0], &q);
+    float all = term_query_weigh(&q, UINT64_MAX);
+    sentences_of(d, window->tokens, &first, &last);
+    for (size_t i = first; i < last; i++) {
+        float weight = term_query_weigh(&q, term_query_find(&q, &d->terms[i]));
+        struct qa_passage passage = {window->document, tokens_of(&d->text, &d->sentences[i], most),
+                                     share(weight, all)};
+        n = insert_passage(out, n, max, &passage);
     }
     return n;
 }
@@ -155,11 +194,6 @@ static uint64_t terms_at(const struct evidence_search *s, const struct term_quer
     for (size_t i = first; i < last && i < s->document->n_sentences; i++)
         bits |= term_query_find(q, &s->document->terms[i]);
     return bits;
-}
-
-static float share(float part, float whole)
-{
-    return whole > 0 ? part / whole : 0;
 }
 
 /* The answer's words weigh double where they are not the question's; the question's count a little in the

@@ -37,12 +37,19 @@ struct qa_evidence {
     float grounding;                 /* 0..1: share of the answer that stands in it and its neighbours */
 };
 
+/* window and overlap: tokens, as pieces_windows() takes them. */
 int qa_library_make(struct api_call *call, struct engine_model *model, const struct engine_text *texts,
                     size_t n, size_t window, size_t overlap, struct qa_library *out, struct error *e);
 
 /* Looks at every window; the best ones, best first, at most max.  Returns how many. */
 size_t qa_rank(struct qa_library *lib, const struct engine_text *question, struct qa_passage *out,
                size_t max);
+
+/* The window's sentences that share most with the question, in order of that, at most max, each as a passage
+ * of at most `most` tokens; rank is then 0..1, the share of the question's words by weight.  Returns how
+ * many. */
+size_t qa_rank_sentences(struct qa_library *lib, const struct engine_text *question,
+                         const struct qa_passage *window, size_t most, struct qa_passage *out, size_t max);
 
 /* The passage with text around it, at most max tokens, cut where sentences end if it can be. */
 struct token_range qa_widen(const struct qa_library *lib, const struct qa_passage *passage, size_t max);

@@ -17,8 +17,8 @@
 #include "engine/base/limits.h"
 
 enum {
-    SUMMARY_PIECE = 1500,       /* tokens: small models lose the thread in longer ones */
-    SUMMARY_PIECE_ANSWER = 120, /* tokens of a piece's summary */
+    SUMMARY_PIECE = 1500,      /* tokens: small models lose the thread in longer ones */
+    SUMMARY_PIECE_ANSWER = 96, /* tokens of a piece's summary */
     SUMMARY_LEAST_PIECE = 16,
     SUMMARY_LEVELS = 32, /* each is shorter than half of the one before */
     SUMMARY_ROUND_JOBS = 64,

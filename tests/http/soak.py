@@ -125,8 +125,9 @@ def start(program, model):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    server = subprocess.Popen([program, "serve", "--model", model, "--port", str(port), "--kv-memory", "256M"],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Pages for few sequences: they are all touched while warming up, and sequences are preempted.
+    server = subprocess.Popen([program, "serve", "--model", model, "--port", str(port), "--ctx", "1024",
+                               "--kv-memory", "64M"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.time() + 120
     while time.time() < until and server.poll() is None:
         try:

@@ -1,4 +1,4 @@
-"""test_qa.py - /v1/qa with the default checkpoint: answers, exact evidence, what is not in the text, long documents."""
+"""test_qa.py - /v1/qa with the default checkpoint: answers, exact evidence, what is not in a text, long documents."""
 import json
 import random
 import unittest
@@ -6,12 +6,13 @@ import unittest
 from harness import MODEL, Server, needs_model
 
 LIGHTHOUSE = (
-    "The Amber Lighthouse was built in 1874 by the engineer Tomas Varga. It stands on the northern cliff of Port Selwyn "
-    "and is 41 metres tall. Visitors may climb it in summer.")
-BAKERY = ("Maria Chen founded the bakery in 1998 after leaving her job at a bank in Toronto. 🥐 Her brother Leo joined her "
-          "two years later.\r\nThe bakery now employs 35 people and sells bread in 12 towns.")
-RECIPE = ("To make the pancakes, mix two cups of flour with three eggs and half a litre of milk. Let the batter rest for 20 "
-          "minutes. Heat butter in a pan and fry each pancake for two minutes on each side. Serve with maple syrup.")
+    "The Amber Lighthouse was built in 1874 by the engineer Tomas Varga. It stands on the northern cliff of Port "
+    "Selwyn and is 41 metres tall. Visitors may climb it in summer.")
+BAKERY = ("Maria Chen founded the bakery in 1998 after leaving her job at a bank in Toronto. 🥐 Her brother Leo joined "
+          "her two years later.\r\nThe bakery now employs 35 people and sells bread in 12 towns.")
+RECIPE = (
+    "To make the pancakes, mix two cups of flour with three eggs and half a litre of milk. Let the batter rest for "
+    "20 minutes. Heat butter in a pan and fry each pancake for two minutes on each side. Serve with maple syrup.")
 WORDS = ("harbour market winter letter garden engine window report village captain teacher school library morning "
          "carpet weather silver machine bottle forest").split()
 
@@ -19,7 +20,8 @@ WORDS = ("harbour market winter letter garden engine window report village capta
 def pages(n, seed=1):
     """About 500 words each, with emoji, combining marks, and line ends of two kinds."""
     pick = random.Random(seed)
-    sentence = lambda: "The {} of the {} was seen 🌊 near the {} in the {}, cafe\u0301 and all.".format(*pick.sample(WORDS, 4))
+    form = "The {} of the {} was seen 🌊 near the {} in the {}, cafe\u0301 and all."
+    sentence = lambda: form.format(*pick.sample(WORDS, 4))
     paragraph = lambda: " ".join(sentence() for _ in range(6))
     return "".join(paragraph() + pick.choice(["\n\n", "\r\n\r\n"]) for _ in range(5 * n))
 
@@ -83,7 +85,8 @@ class QaTest(unittest.TestCase):
         self.assertGreater(answer["usage"]["prompt_tokens"], 100)
 
     def test_twenty_pages_with_the_answer_at_the_end(self):
-        document = pages(20) + "🎉 The observatory on Mount Kelda was opened in 1931 by the astronomer Lucia Ferrant. 👩‍🚀"
+        fact = "🎉 The observatory on Mount Kelda was opened in 1931 by the astronomer Lucia Ferrant. 👩‍🚀"
+        document = pages(20) + fact
         self.assertGreater(len(document.split()), 9000)
         question = "Who opened the observatory on Mount Kelda?"
         result, other = self.ask([document], question, "Who wrote Hamlet?")

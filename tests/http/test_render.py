@@ -23,9 +23,9 @@ class Render(unittest.TestCase):
                    "eos_token": case["eos_token"], **(case.get("extra") or {})}
         status, out, errors = render(request, "--template", str(template), "--now", "2026-01-02T03:04:05")
         if "expected" in case:
-            self.assertEqual((status, out.decode()), (0, case["expected"]), f"{template.name} {case.get('name')}: {errors}")
+            self.assertEqual((status, out.decode()), (0, case["expected"]), f"{template.name} {errors}")
         else:
-            self.assertEqual((status, out), (1, b""), f"{template.name} {case.get('name')}")
+            self.assertEqual((status, out), (1, b""), template.name)
             self.assertIn("loquat render: ", errors)
 
     def test_our_templates(self):

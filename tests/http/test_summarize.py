@@ -6,12 +6,13 @@ import unittest
 from harness import MODEL, Server, needs_model
 
 TOWN = (
-    "The town of Merrow lies on the west coast, between two low hills and a river that floods almost every spring. For "
-    "three hundred years its people lived from fishing. In the 1960s the herring disappeared, and most of the boats "
-    "were sold.\n\nIn 1989 residents led by the teacher Hanna Lind began to restore the old smokehouse. The museum that "
-    "they opened in it in 1992 has 60,000 visitors each year. House prices have tripled since 2005.\n\nThe river remains "
-    "a problem. After the flood of 2021, which damaged 85 houses, the government promised to build a wall. Mayor Per "
-    "Aas says that it will be finished by 2027.")
+    "The town of Merrow lies on the west coast, between two low hills and a river that floods almost every spring. "
+    "For three hundred years its people lived from fishing. In the 1960s the herring disappeared, and most of the "
+    "boats were sold.\n\n"
+    "In 1989 residents led by the teacher Hanna Lind began to restore the old smokehouse. The museum that they "
+    "opened in it in 1992 has 60,000 visitors each year. House prices have tripled since 2005.\n\n"
+    "The river remains a problem. After the flood of 2021, which damaged 85 houses, the government promised to "
+    "build a wall. Mayor Per Aas says that it will be finished by 2027.")
 WORDS = ("harbour market winter letter garden engine window report village captain teacher school library morning "
          "carpet weather silver machine bottle forest").split()
 
@@ -112,8 +113,9 @@ class SummarizeTest(unittest.TestCase):
         self.assertEqual(events[-1]["usage"]["total_tokens"], whole["usage"]["total_tokens"])
 
     def test_errors(self):
-        for fields, param in (({}, "text"), ({"text": "a", "texts": ["b"]}, "text"), ({"text": "a", "style": 1}, "style"),
-                              ({"text": "a", "max_words": -1}, "max_words"), ({"text": "a", "top_k": 1}, "top_k")):
+        bad = (({}, "text"), ({"text": "a", "texts": ["b"]}, "text"), ({"text": "a", "style": 1}, "style"),
+               ({"text": "a", "max_words": -1}, "max_words"), ({"text": "a", "top_k": 1}, "top_k"))
+        for fields, param in bad:
             status, _, answer = self.server.post("/v1/summarize", fields)
             self.assertEqual((status, answer["error"]["param"]), (400, param), answer)
         self.assertEqual(self.server.post("/v1/summarize", {"text": "a", "model": "none"})[0], 404)

@@ -55,12 +55,15 @@ static void play_scores(size_t job, float logprob)
     free(tokens);
 }
 
-/* A round of scores: passages that hold `key` are likely, or none are. */
-static void play_round(const char *key)
+/* A group's rounds of scores: the question is likely after passages that hold `key`, or after none. */
+static void play_scoring(const char *key)
 {
-    for (size_t j = 0; j < f.call.n_jobs; j++)
-        play_scores(j, key && strstr(prompt_text(j), key) ? -1.0f : -3.0f);
-    ck_assert_int_eq(fake_advance(&f), 0);
+    while (f.call.n_jobs && f.call.jobs[0].prompt_logprobs) {
+        ck_assert_uint_le(f.call.n_jobs, 64);
+        for (size_t j = 0; j < f.call.n_jobs; j++)
+            play_scores(j, key && strstr(prompt_text(j), key) ? -1.0f : -3.0f);
+        ck_assert_int_eq(fake_advance(&f), 0);
+    }
 }
 
 static void play_answer(size_t job, const char *text)
@@ -79,14 +82,15 @@ START_TEST(test_answer)
     ck_assert_uint_eq(f.call.n_jobs, 2); /* the one window, and the question alone */
     ck_assert_str_eq(prompt_text(1),
                      "You answer questions about a text.\n\n\n\nQuestion: Who built the castle?");
-    play_round("built in 1874");
+    play_scoring("built in 1874");
     ck_assert_uint_eq(f.call.n_jobs, 1);
     ck_assert_uint_eq(f.call.jobs[0].max_tokens, 9);
     ck_assert_float_eq(f.call.jobs[0].sampling.temperature, 0);
     ck_assert_uint_eq(f.call.jobs[0].sampling.seed, 3);
     const char *text = prompt_text(0);
-    ck_assert_ptr_nonnull(
-        strstr(text, "garden.\n\nAccording to the text above, Who built the castle? Answer in one"));
+    ck_assert_ptr_nonnull(strstr(
+        text, "text.\n\nIt was built in 1874 by Tomas Varga.\n\nAccording to the text above, Who built the "
+              "castle? Answer in one short sentence."));
     play_answer(0, " Tomas Varga built it.");
     ck_assert_int_eq(fake_advance(&f), 0);
     json_t *a = fake_answer(&f);
@@ -119,16 +123,16 @@ static void expect_unanswerable(void)
 START_TEST(test_unanswerable)
 {
     begin_ok("{\"question\":\"Who built the castle?\",\"context\":" CASTLE "}");
-    play_round(NULL); /* the text makes the question no likelier */
+    play_scoring(NULL); /* the text makes the question no likelier */
     ck_assert_uint_eq(f.call.n_jobs, 0);
     expect_unanswerable();
     begin_ok("{\"question\":\"Who built the castle?\",\"context\":" CASTLE "}");
-    play_round("1874");
+    play_scoring("1874");
     play_answer(0, "Napoleon Bonaparte in 1799"); /* not in the text */
     ck_assert_int_eq(fake_advance(&f), 0);
     expect_unanswerable();
     begin_ok("{\"question\":\"Who built the castle?\",\"context\":" CASTLE "}");
-    play_round("1874");
+    play_scoring("1874");
     play_answer(0, " \n");
     ck_assert_int_eq(fake_advance(&f), 0);
     expect_unanswerable();
@@ -160,19 +164,15 @@ START_TEST(test_many_questions_to_many_windows)
     strncat(questions, "]", 2);
     body = long_body(questions, "");
     begin_ok(body);
-    size_t rounds = 0, answers = 0;
-    for (; f.call.n_jobs; rounds++) {
-        ck_assert_uint_le(f.call.n_jobs, 64);
-        if (f.call.jobs[0].prompt_logprobs) {
-            play_round("castle of Kelda was built");
-            continue;
-        }
+    size_t groups = 0, answers = 0;
+    for (; f.call.n_jobs; groups++) {
+        play_scoring("castle of Kelda was built");
         for (size_t j = 0; j < f.call.n_jobs; j++, answers++)
             play_answer(j, "Lucia Ferrant");
         ck_assert_int_eq(fake_advance(&f), 0);
     }
     ck_assert_uint_eq(answers, 30);
-    ck_assert_uint_ge(rounds, 8);
+    ck_assert_uint_eq(groups, 6);
     json_t *a = fake_answer(&f), *request = f.call.request;
     const char *document = text_at(request, "documents/1");
     for (int i = 0; i < 30; i++) {
@@ -198,10 +198,14 @@ START_TEST(test_stream)
                            ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
     begin_ok(body);
     ck_assert(f.call.stream);
-    for (size_t j = 0; j < f.call.n_jobs; j++)
-        play_scores(j, strstr(prompt_text(j), "was built by") && strstr(prompt_text(j), "Who built") ? -1.0f
-                                                                                                     : -3.0f);
-    ck_assert_int_eq(fake_advance(&f), 0);
+    while (f.call.jobs[0].prompt_logprobs) {
+        for (size_t j = 0; j < f.call.n_jobs; j++) {
+            const char *text = prompt_text(j);
+            play_scores(j, strstr(text, "was built by") && strstr(text, "Who built") ? -1.0f : -3.0f);
+        }
+        ck_assert_int_eq(fake_advance(&f), 0);
+        ck_assert_uint_gt(f.call.n_jobs, 0);
+    }
     ck_assert_uint_eq(f.call.n_jobs, 1);
     fake_step(&f, 0, 0, "Lucia", NULL, 0, ENGINE_FINISH_NONE);
     ck_assert_uint_eq(fake_stream_events(&f), 1);
