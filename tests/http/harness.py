@@ -21,6 +21,8 @@ MODEL = os.environ.get("LOQUAT_TEST_MODEL", "")
 BUILD = os.environ.get("LOQUAT_BUILD", ROOT / "build")
 PROGRAM = os.environ.get("LOQUAT_TEST_PROGRAM") or os.path.join(BUILD, "loquat")
 START_SECONDS = 120
+SANITIZED = os.environ.get("LOQUAT_SANITIZED", "")  # the sanitizer in PROGRAM, which makes arithmetic slow
+heavy = unittest.skipIf(SANITIZED, "too much arithmetic under a sanitizer; the plain build runs it")
 needs_model = unittest.skipUnless(MODEL, "needs a checkpoint in LOQUAT_TEST_MODEL")
 
 

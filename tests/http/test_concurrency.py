@@ -9,7 +9,7 @@ import socket
 import threading
 import unittest
 
-from harness import MODEL, SMALL, Server, post_bytes
+from harness import MODEL, SMALL, Server, heavy, needs_model, post_bytes
 
 CLIENTS = 64
 WORDS = ("river stone lamp paper winter signal garden copper window letter morning engine silver bridge forest market "
@@ -118,7 +118,8 @@ class Crowd(unittest.TestCase):
                                  metrics["loquat_kv_bytes_total"])
 
 
-@unittest.skipUnless(MODEL, "needs a checkpoint in LOQUAT_TEST_MODEL")
+@heavy
+@needs_model
 class DefaultCheckpoint(Crowd):
     model, words, context = MODEL, 60, 1024
 

@@ -3,7 +3,7 @@ import json
 import random
 import unittest
 
-from harness import MODEL, Server, needs_model
+from harness import MODEL, Server, heavy, needs_model
 
 LIGHTHOUSE = (
     "The Amber Lighthouse was built in 1874 by the engineer Tomas Varga. It stands on the northern cliff of Port "
@@ -84,6 +84,7 @@ class QaTest(unittest.TestCase):
         self.assertIn("Maria", answer["results"][0]["answer"])
         self.assertGreater(answer["usage"]["prompt_tokens"], 100)
 
+    @heavy
     def test_twenty_pages_with_the_answer_at_the_end(self):
         fact = "🎉 The observatory on Mount Kelda was opened in 1931 by the astronomer Lucia Ferrant. 👩‍🚀"
         document = pages(20) + fact

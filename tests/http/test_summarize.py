@@ -1,9 +1,11 @@
 """test_summarize.py - /v1/summarize with the default checkpoint: lengths, word limits, long texts, streams, errors."""
 import json
 import random
+import tempfile
 import unittest
+from pathlib import Path
 
-from harness import MODEL, Server, needs_model
+from harness import MODEL, Server, heavy, needs_model
 
 TOWN = (
     "The town of Merrow lies on the west coast, between two low hills and a river that floods almost every spring. "
@@ -120,18 +122,64 @@ class SummarizeTest(unittest.TestCase):
             self.assertEqual((status, answer["error"]["param"]), (400, param), answer)
         self.assertEqual(self.server.post("/v1/summarize", {"text": "a", "model": "none"})[0], 404)
 
-    def test_a_text_longer_than_the_context(self):
+
+@heavy
+@needs_model
+class LongText(unittest.TestCase):
+    """A text several times as long as the context, seen through --trace: which tokens the engine was asked to read."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.trace = Path(folder.name, "trace.jsonl")
+        cls.server = Server("--trace", str(cls.trace), model=MODEL)
+        cls.addClassCleanup(cls.server.__exit__, None, None, None)
+
+    def ask(self, text, name):
+        """The result, usage, and the prompts of the request in order."""
+        body = {"text": text, "length": "short"}
+        status, _, answer = self.server.post("/v1/summarize", body, {"X-Request-Id": name}, timeout=900)
+        self.assertEqual(status, 200, answer)
+        lines = [json.loads(line) for line in self.trace.read_text().splitlines()]
+        prompts = [line["prompt_token_ids"] for line in lines if line["request_id"] == name]
+        self.assertEqual(len(prompts), answer["results"][0]["passes"])
+        return answer["results"][0], answer["usage"], prompts
+
+    def ids(self, text):
+        return self.server.post("/tokenize", {"content": text, "add_special": False})[2]["tokens"]
+
+    def first_level(self, ids, prompts):
+        """How many prompts read the text; each goes on where the one before ended, so no token is lost or doubled."""
+        at = 0
+        for i, prompt in enumerate(prompts):
+            if at == len(ids):
+                return i
+            head = ids[at:at + 12]
+            begins = [k for k in range(len(prompt)) if prompt[k:k + len(head)] == head]
+            self.assertEqual(len(begins), 1, f"prompt {i} does not go on at token {at}")
+            k = begins[0]
+            while k < len(prompt) and at < len(ids) and prompt[k] == ids[at]:
+                k, at = k + 1, at + 1
+        self.assertEqual(at, len(ids))
+        return len(prompts)
+
+    def test_every_token_is_read_once_and_the_last_paragraph_in_the_last_prompt(self):
         text = article(30000) + "\n\n" + TOWN
-        tokens = self.tokens(text)
-        self.assertGreater(tokens, 28000)
-        answer = self.ask(text=text, length="short")
-        result, used = answer["results"][0], answer["usage"]
-        self.assertEqual(result["input_tokens"], tokens)
-        self.assertGreater(result["passes"], tokens // 1500)
-        self.assertLess(result["passes"], tokens // 750 + 10)
-        self.assertGreater(used["prompt_tokens"], tokens)  # each of them once, instructions, summaries again
-        self.assertLess(used["prompt_tokens"], tokens * 1.25)
+        ids = self.ids(text)
+        self.assertGreater(len(ids), 28000)
+        result, used, prompts = self.ask(text, "first")
+        pieces = self.first_level(ids, prompts)
+        self.assertEqual(result["input_tokens"], len(ids))
+        self.assertGreater(pieces, len(ids) // 1500)
+        self.assertLess(pieces, len(ids) // 750)
+        self.assertEqual(used["prompt_tokens"], sum(map(len, prompts)))
         self.assertTrue(result["summary"])
+        changed = text.replace("Mayor Per Aas", "Mayor Ida Holm")
+        _, _, others = self.ask(changed, "second")
+        self.assertEqual(self.first_level(self.ids(changed), others), pieces)
+        self.assertEqual(others[:pieces - 1], prompts[:pieces - 1])
+        self.assertNotEqual(others[pieces - 1], prompts[pieces - 1])
 
 
 if __name__ == "__main__":
