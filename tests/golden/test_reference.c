@@ -15,6 +15,7 @@
 
 #include "engine/engine.h"
 #include "engine/kernels/kernels.h"
+#include "tests/unit/suite.h"
 
 #define TOP5_MEAN  0.15 /* mean difference of the five best log probabilities, all steps of a file */
 #define SURE_GAP   0.5  /* where the reference's best token leads by this much, ours is the same */
@@ -279,9 +280,5 @@ int main(void)
         printf("skipped: default checkpoint against its references (needs LOQUAT_CONFORMANCE and "
                "LOQUAT_TEST_MODEL)\n");
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

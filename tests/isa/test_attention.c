@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tests/isa/sets.h"
+#include "tests/unit/suite.h"
 
 enum { LAYER_OFFSET = 192 };
 
@@ -295,9 +296,5 @@ int main(void)
     tcase_add_test(c, layer_bytes_hold_keys_and_values);
     Suite *suite = suite_create("isa");
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/isa/sets.h"
+#include "tests/unit/suite.h"
 
 static void *take(size_t bytes)
 {
@@ -555,9 +556,5 @@ int main(void)
     tcase_add_test(c, sets_are_chosen_by_name_and_environment);
     Suite *suite = suite_create("isa");
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

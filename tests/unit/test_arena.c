@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/arena.h"
+#include "tests/unit/suite.h"
 
 START_TEST(memory_is_zeroed_aligned_and_its_own)
 {
@@ -72,9 +73,5 @@ int main(void)
     tcase_add_test(tc, sizes_that_overflow_are_refused);
     tcase_add_test(tc, texts_are_copied_with_their_zero);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

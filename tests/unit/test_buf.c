@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/buf.h"
+#include "tests/unit/suite.h"
 
 START_TEST(appends_add_up_and_end_in_a_zero)
 {
@@ -55,9 +56,5 @@ int main(void)
     tcase_add_test(tc, appends_add_up_and_end_in_a_zero);
     tcase_add_test(tc, the_ceiling_holds_and_failure_sticks);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

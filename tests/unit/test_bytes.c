@@ -8,6 +8,7 @@
 
 #include "engine/base/bytes.h"
 #include "engine/base/limits.h"
+#include "tests/unit/suite.h"
 
 enum { FILE_BYTES = 1 << 20 };
 
@@ -154,9 +155,5 @@ int main(void)
     tcase_add_test(tc, a_file_that_becomes_shorter_is_an_error);
     tcase_add_test(tc, what_is_no_file_is_refused_without_waiting);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "engine/base/page.h"
 #include "engine/cache/kv_pages.h"
 #include "engine/cache/prefix_tree.h"
+#include "tests/unit/suite.h"
 
 enum { PAGE = 4096 };
 
@@ -213,9 +214,5 @@ int main(void)
     tcase_add_test(c, two_models_share_one_ceiling);
     tcase_add_test(c, thousands_of_prefixes_stay_findable);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

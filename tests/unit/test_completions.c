@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/suite.h"
 
 #define PATH "/v1/completions"
 
@@ -522,9 +523,5 @@ int main(void)
     tcase_add_loop_test(t, test_refuses, 0, (int)(sizeof bad / sizeof bad[0]));
     tcase_add_test(t, test_refuses_too_many_choices_in_all);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

@@ -1,6 +1,7 @@
 /* test_detokenizer.c - whole code points only, whatever the tokens. */
 #include "engine/base/utf8.h"
 #include "tests/unit/vocabulary.h"
+#include "tests/unit/suite.h"
 
 /* A vocabulary of the 256 bytes, then two control tokens and a user-defined one. */
 enum { END = 256, UNKNOWN, TOOL, N_TOKENS };
@@ -156,9 +157,5 @@ int main(void)
     tcase_add_test(tc, a_shown_control_token_ends_what_was_incomplete);
     tcase_add_test(tc, the_stream_equals_the_text_for_every_split);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/base/dtype.h"
+#include "tests/unit/suite.h"
 
 /* IEEE 754 binary16 as its definition says. */
 static double half_value(uint16_t h)
@@ -158,9 +159,5 @@ int main(void)
     tcase_add_test(c, the_table_is_consistent);
     Suite *suite = suite_create("dtype");
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

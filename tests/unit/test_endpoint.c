@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/suite.h"
 
 static struct fake_call f;
 
@@ -166,9 +167,5 @@ int main(void)
     tcase_add_test(t, test_tokenize);
     tcase_add_test(t, test_detokenize);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

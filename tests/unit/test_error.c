@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/base/error.h"
+#include "tests/unit/suite.h"
 
 START_TEST(the_first_error_wins)
 {
@@ -90,9 +91,5 @@ int main(void)
     tcase_add_test(tc, a_message_is_one_line_of_bounded_length);
     tcase_add_test(tc, every_kind_has_a_face);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "engine/base/json.h"
+#include "tests/unit/suite.h"
 
 static json_t *body_of(const struct error *e)
 {
@@ -79,9 +80,5 @@ int main(void)
     tcase_add_test(t, test_broken_utf8_is_replaced);
     tcase_add_test(t, test_event_is_one_sse_message);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

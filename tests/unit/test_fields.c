@@ -5,6 +5,7 @@
 
 #include "api/fields.h"
 #include "engine/base/json.h"
+#include "tests/unit/suite.h"
 
 struct sample {
     struct engine_text word, mode;
@@ -196,9 +197,5 @@ int main(void)
     tcase_add_test(t, test_aliases);
     tcase_add_loop_test(t, test_refuses_by_name, 0, (int)(sizeof bad / sizeof bad[0]));
     suite_add_tcase(suite, t);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "tests/unit/vocabulary.h"
+#include "tests/unit/suite.h"
 
 #define HOSTILE TESTS_DIR "/hostile/gguf/"
 
@@ -219,9 +220,5 @@ int main(void)
     tcase_add_test(tc, numbers_keep_sign_and_fraction);
     tcase_add_test(tc, tensors_are_found_and_read_at_any_place);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 #include "api/jinja.h"
 #include "engine/base/clock.h"
 #include "engine/base/limits.h"
+#include "tests/unit/suite.h"
 
 #define GOLDEN TESTS_DIR "/golden/templates/"
 
@@ -490,9 +491,5 @@ int main(void)
     tcase_add_test(c, the_callers_buffer_keeps_its_ceiling_and_its_text);
     tcase_add_test(c, a_template_tells_which_variables_it_names);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

@@ -5,6 +5,7 @@
 
 #include "engine/base/json.h"
 #include "engine/base/limits.h"
+#include "tests/unit/suite.h"
 
 static int parse(const char *text, struct error *e)
 {
@@ -151,9 +152,5 @@ int main(void)
     tcase_add_test(tc, strings_are_escaped_and_repaired);
     tcase_add_test(tc, getters_name_what_is_wrong);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

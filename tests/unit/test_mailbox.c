@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/mailbox.h"
+#include "tests/unit/suite.h"
 
 enum { SENDERS = 4, STEPS = 2000 };
 
@@ -137,9 +138,5 @@ int main(void)
     tcase_add_test(tc, events_arrive_whole_and_in_order);
     tcase_add_test(tc, letters_that_nobody_fetched_are_freed);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "server/option_table.h"
 #include "server/options.h"
+#include "tests/unit/suite.h"
 
 static struct options o;
 static struct error e;
@@ -175,9 +176,5 @@ int main(void)
     tcase_add_test(tc, sources_have_their_order);
     tcase_add_test(tc, help_names_every_option_of_the_command);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/pool.h"
+#include "tests/unit/suite.h"
 
 enum { CHUNKS_MAX = 5000 };
 
@@ -32,8 +33,10 @@ static void run_and_check(struct pool *p, struct tally *t, size_t chunks)
     memset(t->ran, 0, sizeof t->ran);
     t->threads = pool_threads(p);
     pool_run(p, chunks, count_chunk, t);
+    size_t wrong = 0; /* one assertion a round: each costs a write to the parent */
     for (size_t i = 0; i < CHUNKS_MAX; i++)
-        ck_assert_uint_eq(t->ran[i], i < chunks ? 1 : 0);
+        wrong += t->ran[i] != (i < chunks ? 1 : 0);
+    ck_assert_uint_eq(wrong, 0);
     ck_assert_uint_eq(atomic_load(&t->overlaps), 0);
 }
 
@@ -138,9 +141,5 @@ int main(void)
     tcase_add_test(c, silly_thread_counts_are_refused);
     Suite *suite = suite_create("pool");
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "api/prompt.h"
 #include "engine/base/limits.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/suite.h"
 
 #define CHATML                                                                                               \
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}"  \
@@ -200,9 +201,5 @@ int main(void)
     tcase_add_test(t, test_no_template);
     tcase_add_test(t, test_own_texts);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

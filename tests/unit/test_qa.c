@@ -8,6 +8,7 @@
 #include "api/qa_search.h"
 #include "engine/base/limits.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/suite.h"
 
 #define PATH "/v1/qa"
 
@@ -344,9 +345,5 @@ int main(void)
     tcase_add_loop_test(t, test_ranking_in_many_scripts, 0, 5);
     tcase_add_loop_test(t, test_refuses, 0, (int)(sizeof bad / sizeof bad[0]));
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

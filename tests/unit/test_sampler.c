@@ -6,6 +6,7 @@
 
 #include "engine/decode/sampler.h"
 #include "engine/kernels/kernels.h"
+#include "tests/unit/suite.h"
 
 enum { VOCABULARY = 1000, DRAWS = 20000 };
 
@@ -262,9 +263,5 @@ int main(void)
     tcase_add_test(c, extreme_logits_do_no_harm);
     tcase_add_test(c, logprobs_are_of_the_model_and_sorted);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -17,6 +17,7 @@
 #include "engine/models/arch.h"
 #include "engine/schedule/scheduler.h"
 #include "tests/unit/byte_vocabulary.h"
+#include "tests/unit/suite.h"
 
 enum { VOCABULARY = BYTE_VOCABULARY_SIZE, CONTEXT = 2048 };
 
@@ -594,9 +595,5 @@ int main(void)
     tcase_add_test(c, many_threads_submit_and_cancel);
     tcase_add_test(c, the_heart_beats_while_idle);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include "api/sentences.h"
 #include "engine/base/limits.h"
 #include "engine/base/utf8.h"
+#include "tests/unit/suite.h"
 
 static struct arena *arena;
 
@@ -229,10 +230,5 @@ int main(void)
     tcase_add_test(c, test_borders);
     tcase_add_test(c, test_digest);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

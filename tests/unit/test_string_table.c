@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/string_table.h"
+#include "tests/unit/suite.h"
 
 START_TEST(every_text_is_found_and_no_other)
 {
@@ -64,9 +65,5 @@ int main(void)
     tcase_add_test(tc, length_and_zero_bytes_count);
     tcase_add_test(tc, an_empty_table_has_nothing);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "engine/decode/text_stream.h"
 #include "tests/unit/byte_vocabulary.h"
+#include "tests/unit/suite.h"
 
 static struct tokenizer *tokenizer;
 
@@ -194,9 +195,5 @@ int main(void)
     tcase_add_test(c, bad_stop_strings_are_refused);
     tcase_add_test(c, random_texts_agree_with_a_search);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

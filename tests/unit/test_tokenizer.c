@@ -4,6 +4,7 @@
 
 #include "engine/base/utf8.h"
 #include "tests/unit/vocabulary.h"
+#include "tests/unit/suite.h"
 
 #define GOLDEN TESTS_DIR "/golden/tokenizers/"
 
@@ -517,9 +518,5 @@ int main(void)
     suite_add_tcase(suite, golden);
     suite_add_tcase(suite, built);
     suite_add_tcase(suite, reference);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/base/utf8.h"
+#include "tests/unit/suite.h"
 
 /* Checks in loops of millions are plain: an assertion of the framework costs a system call. */
 static bool comes_back(uint32_t cp)
@@ -69,9 +70,5 @@ int main(void)
     tcase_add_test(tc, three_bytes_are_judged_by_their_value);
     tcase_add_test(tc, validity_and_repair_agree);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }
