@@ -69,16 +69,6 @@ const struct field generation_rows[] = {
 
 _Static_assert(FIELD_COUNT(generation_rows) == GENERATION_ROWS, "GENERATION_ROWS is the table's length");
 
-static const struct field_group generation_groups[] = {FIELD_GROUP(generation_rows, 0)};
-static const struct field_table generation_table =
-    FIELD_TABLE(generation_groups, sizeof(struct generation_options));
-
-void generation_options_init(struct generation_options *o)
-{
-    fields_defaults(&generation_table, o);
-    o->temperature = 0;
-}
-
 int generation_find_model(struct api_call *call, const struct engine_text *name, struct engine_model **out,
                           struct error *e)
 {

@@ -30,9 +30,6 @@ enum { GENERATION_ROWS = 26 };
 /* stream_options, for endpoints with few fields of their own: their struct begins with these options. */
 extern const struct field_table generation_stream_table;
 
-/* One choice, greedy: for endpoints that declare few fields of their own. */
-void generation_options_init(struct generation_options *o);
-
 /* The model by its name; "model" absent or "default" is the first.  ERROR_MODEL_NOT_FOUND names it. */
 int generation_find_model(struct api_call *call, const struct engine_text *name, struct engine_model **out,
                           struct error *e);
