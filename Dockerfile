@@ -7,7 +7,7 @@ ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
     gcc libc6-dev meson ninja-build pkg-config libmicrohttpd-dev libjansson-dev libopenblas-dev libuv1-dev \
-    libpcre2-dev libutf8proc-dev ca-certificates python3 python3-pip \
+    libpcre2-dev libutf8proc-dev zlib1g-dev ca-certificates python3 python3-pip \
     && rm -rf /var/lib/apt/lists/*
 ARG MODEL=small
 WORKDIR /src
@@ -24,7 +24,7 @@ RUN meson setup /build --buildtype=release --prefix=/usr/local -Dtests=disabled 
 
 FROM ${BASE}
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    libmicrohttpd12 libjansson4 libopenblas0-pthread libuv1 libpcre2-8-0 libutf8proc2 \
+    libmicrohttpd12 libjansson4 libopenblas0-pthread libuv1 libpcre2-8-0 libutf8proc2 zlib1g \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin loquat
 COPY --from=build /image/ /

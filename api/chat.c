@@ -7,6 +7,7 @@
 #include "api/endpoints.h"
 #include "api/generation.h"
 #include "api/prompt.h"
+#include "api/tasks.h"
 #include "api/wire.h"
 #include "engine/base/limits.h"
 
@@ -82,6 +83,7 @@ int chat_begin(struct api_call *call, struct error *e)
 {
     struct chat *c = call->state;
     TRY(generation_begin(call, &c->options, &c->model, e));
+    TRY(task_need(call, c->model, ENGINE_CAN_GENERATE, "chat", e));
     if (c->top_logprobs && !c->logprobs)
         return error_param(e, ERROR_INVALID_REQUEST, "top_logprobs",
                            "top_logprobs needs logprobs to be true");

@@ -5,19 +5,19 @@
 
 #include "engine/base/limits.h"
 
-static void token_list_init(struct token_list *list)
+void choice_tokens_init(struct token_list *list)
 {
     buf_init(&list->tokens, LIMIT_REQUEST_ARENA);
     buf_init(&list->tops, LIMIT_REQUEST_ARENA);
 }
 
-static void token_list_free(struct token_list *list)
+void choice_tokens_free(struct token_list *list)
 {
     buf_free(&list->tokens);
     buf_free(&list->tops);
 }
 
-static void token_list_add(struct token_list *list, const struct engine_token *tokens, size_t n)
+void choice_tokens_add(struct token_list *list, const struct engine_token *tokens, size_t n)
 {
     buf_add(&list->tokens, tokens, n * sizeof *tokens);
     for (size_t i = 0; i < n; i++)
@@ -59,9 +59,9 @@ int answer_init(struct answer *a, struct arena *arena, size_t n_jobs, unsigned n
             return error_no_memory(e);
         for (unsigned c = 0; c < n_choices; c++) {
             buf_init(&choices[c].text, LIMIT_REQUEST_ARENA);
-            token_list_init(&choices[c].tokens);
+            choice_tokens_init(&choices[c].tokens);
         }
-        token_list_init(&jobs[j].prompt);
+        choice_tokens_init(&jobs[j].prompt);
         jobs[j].choices = choices;
     }
     a->jobs = jobs;
@@ -76,9 +76,9 @@ void answer_free(struct answer *a)
     for (size_t j = 0; j < a->n_jobs; j++) {
         for (unsigned c = 0; c < a->n_choices; c++) {
             buf_free(&a->jobs[j].choices[c].text);
-            token_list_free(&a->jobs[j].choices[c].tokens);
+            choice_tokens_free(&a->jobs[j].choices[c].tokens);
         }
-        token_list_free(&a->jobs[j].prompt);
+        choice_tokens_free(&a->jobs[j].prompt);
     }
     a->n_jobs = 0;
 }
@@ -100,10 +100,11 @@ static void take_step(struct answer *a, struct choice *choice, const struct engi
     choice->chars += text_code_points(event->text, event->text_len);
     if (event->finish != ENGINE_FINISH_NONE)
         choice->finish = event->finish;
+    choice->score = event->score;
     if (!a->keep)
         return;
     buf_add(&choice->text, event->text, event->text_len);
-    token_list_add(&choice->tokens, event->tokens, event->n_tokens);
+    choice_tokens_add(&choice->tokens, event->tokens, event->n_tokens);
 }
 
 static void take_final(struct answer *a, struct answer_job *job, const struct engine_event *event)
@@ -128,13 +129,15 @@ void answer_take(struct answer *a, size_t job, const struct engine_event *event)
     switch (event->kind) {
     case ENGINE_EVENT_PROMPT:
         if (event->choice == 0)
-            token_list_add(&j->prompt, event->tokens, event->n_tokens);
+            choice_tokens_add(&j->prompt, event->tokens, event->n_tokens);
         break;
     case ENGINE_EVENT_STEP:
         take_step(a, choice, event);
         break;
     case ENGINE_EVENT_FINAL:
         take_final(a, j, event);
+        break;
+    case ENGINE_EVENT_RESULT: /* of tasks that make no text: tasks.c */
         break;
     }
     check_memory(a, j, choice);

@@ -25,6 +25,7 @@ struct choice {
     enum engine_finish finish;
     bool started; /* for streaming endpoints: its first chunk is out */
     struct text_offsets offsets;
+    double score; /* of a beam's hypothesis */
     size_t chars; /* code points of text so far, prompt echo not counted */
 };
 
@@ -53,6 +54,10 @@ bool answer_failed(const struct answer *a);
 /* -1 with the first failure in e: for advance. */
 int answer_check(const struct answer *a, struct error *e);
 
+/* A list by itself; choice_tokens_free() also ends one that is all zero. */
+void choice_tokens_init(struct token_list *list);
+void choice_tokens_add(struct token_list *list, const struct engine_token *tokens, size_t n);
+void choice_tokens_free(struct token_list *list);
 /* The tokens in order; valid until the next answer_take(). */
 const struct engine_token *token_list_view(struct token_list *list, size_t *n);
 

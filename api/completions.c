@@ -1,13 +1,15 @@
 /* completions.c - POST /v1/completions: text after a raw prompt.
  * A prompt's text may hold special tokens, which are parsed; the checkpoint's BOS is put before it.
- * One job per prompt, each with n choices; choice index = prompt index * n + choice.
- * Threads: begin and advance on a worker, event on the loop. */
+ * One job per prompt, each with n choices; choice index = prompt index * n + choice.  Many prompts go in
+ * rounds, so that one request does not fill the queue. Threads: begin and advance on a worker, event on the
+ * loop. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/choice.h"
 #include "api/endpoints.h"
 #include "api/generation.h"
+#include "api/tasks.h"
 #include "api/wire.h"
 #include "engine/base/json.h"
 #include "engine/base/limits.h"
@@ -21,10 +23,13 @@ struct completions {
     struct engine_model *model;
     const struct engine_vocabulary *vocabulary;
     const char *envelope;
-    struct answer answer;
+    struct answer answer;   /* of all prompts */
     struct prompt *prompts; /* one per job */
+    size_t first, next;     /* the round: prompts [first, next) */
     bool sent;              /* streaming: something is out */
 };
+
+enum { COMPLETIONS_ROUND = 512, COMPLETIONS_ROUND_TOKENS = 512 << 10 }; /* prompts, and their tokens */
 
 struct prompt {
     struct engine_text echo;
@@ -67,6 +72,7 @@ static const struct field completion_rows[] = {
 
 static const struct field_group completion_groups[] = {
     {generation_rows, GENERATION_ROWS, AT(options)},
+    {beam_rows, BEAM_ROWS, AT(options)},
     FIELD_GROUP(completion_rows, 0),
 };
 const struct field_table completions_fields = FIELD_TABLE(completion_groups, sizeof(struct completions));
@@ -75,6 +81,13 @@ const struct field_table completions_fields = FIELD_TABLE(completion_groups, siz
 
 static int check_request(const struct completions *c, struct error *e)
 {
+    bool source = engine_model_info(c->model)->abilities & ENGINE_CAN_TRANSFORM;
+    if (source && c->echo)
+        return error_param(e, ERROR_UNSUPPORTED, "echo",
+                           "the prompt of this model is a source text, which its answer does not begin with");
+    if (c->options.beams > 1 && c->logprobs > 0)
+        return error_param(e, ERROR_UNSUPPORTED, "logprobs",
+                           "a search does not keep alternatives: with beams logprobs can only be 0");
     if (c->best_of && c->best_of != c->options.n)
         return error_param(e, ERROR_UNSUPPORTED, "best_of", "best_of is not supported unless it equals n");
     return 0;
@@ -132,10 +145,10 @@ static int read_text(struct completions *c, const json_t *text, struct prompt *o
     return 0;
 }
 
-static int make_job(struct api_call *call, size_t index, const json_t *prompt, struct error *e)
+static int make_job(struct api_call *call, size_t index, const json_t *prompt, struct engine_job *job,
+                    struct error *e)
 {
     struct completions *c = call->state;
-    struct engine_job *job = &call->jobs[index];
     int32_t *ids = NULL;
     size_t n = 0;
     if (json_is_string(prompt))
@@ -152,10 +165,29 @@ static int make_job(struct api_call *call, size_t index, const json_t *prompt, s
     return 0;
 }
 
-static int make_jobs(struct api_call *call, struct completions *c, struct error *e)
+/* The next prompts; call->n_jobs is 0 when there are none. */
+static int next_round(struct api_call *call, struct completions *c, struct error *e)
 {
-    bool one = is_one_prompt(c->prompt);
-    size_t n = one ? 1 : json_array_size(c->prompt);
+    size_t left = c->answer.n_jobs - c->next, n = 0, tokens = 0;
+    size_t most = left < COMPLETIONS_ROUND ? left : COMPLETIONS_ROUND;
+    c->first = c->next;
+    if (most == 0)
+        return 0;
+    TRY(generation_make_jobs(call, most, e));
+    while (n < most && tokens < COMPLETIONS_ROUND_TOKENS) {
+        size_t i = c->first + n;
+        const json_t *prompt = is_one_prompt(c->prompt) ? c->prompt : json_array_get(c->prompt, i);
+        TRY(make_job(call, i, prompt, &call->jobs[n], e));
+        tokens += call->jobs[n++].n_prompt;
+    }
+    call->n_jobs = n;
+    c->next = c->first + n;
+    return 0;
+}
+
+static int start(struct api_call *call, struct completions *c, struct error *e)
+{
+    size_t n = is_one_prompt(c->prompt) ? 1 : json_array_size(c->prompt);
     if (n == 0 || n * (size_t)c->options.n > LIMIT_PROMPTS)
         return error_param(e, ERROR_INVALID_REQUEST, "prompt",
                            "prompt must hold at least one prompt, and prompts times n may be at most %d",
@@ -163,20 +195,19 @@ static int make_jobs(struct api_call *call, struct completions *c, struct error 
     c->prompts = arena_alloc(call->arena, n, sizeof *c->prompts);
     if (!c->prompts)
         return error_no_memory(e);
-    TRY(generation_make_jobs(call, n, e));
-    for (size_t i = 0; i < n; i++)
-        TRY(make_job(call, i, one ? c->prompt : json_array_get(c->prompt, i), e));
-    return answer_init(&c->answer, call->arena, n, (unsigned)c->options.n, !call->stream, e);
+    TRY(answer_init(&c->answer, call->arena, n, (unsigned)c->options.n, !call->stream, e));
+    return next_round(call, c, e);
 }
 
 int completions_begin(struct api_call *call, struct error *e)
 {
     struct completions *c = call->state;
     TRY(generation_begin(call, &c->options, &c->model, e));
+    TRY(task_need(call, c->model, ENGINE_CAN_GENERATE, "completions", e));
     TRY(check_request(c, e));
     c->vocabulary = engine_model_vocabulary(c->model);
     TRY(wire_envelope(call, "cmpl", "text_completion", engine_model_info(c->model)->name, &c->envelope, e));
-    return make_jobs(call, c, e);
+    return start(call, c, e);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
@@ -238,6 +269,10 @@ static void write_choice(struct completions *c, struct buf *out, const struct pi
         buf_add_text(out, ",\"token_ids\":");
         wire_token_ids(out, p->tokens, p->n_tokens);
     }
+    if (c->options.beams > 1) {
+        buf_add_text(out, ",\"score\":");
+        wire_float(out, c->answer.jobs[p->job].choices[p->choice].score);
+    }
     buf_add_text(out, "}");
 }
 
@@ -287,6 +322,7 @@ void completions_event(struct api_call *call, size_t job, const struct engine_ev
     struct completions *c = call->state;
     if (answer_failed(&c->answer))
         return;
+    job += c->first;
     answer_take(&c->answer, job, event);
     if (!call->stream)
         return;
@@ -320,6 +356,9 @@ int completions_advance(struct api_call *call, struct error *e)
     struct buf *out = &call->out;
     if (answer_failed(&c->answer))
         return c->sent ? 0 : answer_check(&c->answer, e);
+    TRY(next_round(call, c, e));
+    if (call->n_jobs)
+        return 0;
     if (call->stream) {
         wire_stream_end(out, c->envelope, c->options.include_usage ? &c->answer.usage : NULL);
         return 0;

@@ -30,6 +30,48 @@ void qa_event(struct api_call *call, size_t job, const struct engine_event *even
 int qa_advance(struct api_call *call, struct error *e);
 void qa_free(struct api_call *call);
 
+extern const struct field_table embeddings_fields;
+int embeddings_begin(struct api_call *call, struct error *e);
+void embeddings_event(struct api_call *call, size_t job, const struct engine_event *event);
+int embeddings_advance(struct api_call *call, struct error *e);
+void embeddings_free(struct api_call *call);
+
+extern const struct field_table rerank_fields;
+int rerank_begin(struct api_call *call, struct error *e);
+void rerank_event(struct api_call *call, size_t job, const struct engine_event *event);
+int rerank_advance(struct api_call *call, struct error *e);
+void rerank_free(struct api_call *call);
+
+extern const struct field_table classify_fields;
+int classify_begin(struct api_call *call, struct error *e);
+void classify_event(struct api_call *call, size_t job, const struct engine_event *event);
+int classify_advance(struct api_call *call, struct error *e);
+void classify_free(struct api_call *call);
+
+extern const struct field_table fill_mask_fields;
+int fill_mask_begin(struct api_call *call, struct error *e);
+void fill_mask_event(struct api_call *call, size_t job, const struct engine_event *event);
+int fill_mask_advance(struct api_call *call, struct error *e);
+void fill_mask_free(struct api_call *call);
+
+extern const struct field_table entities_fields;
+int entities_begin(struct api_call *call, struct error *e);
+void entities_event(struct api_call *call, size_t job, const struct engine_event *event);
+int entities_advance(struct api_call *call, struct error *e);
+void entities_free(struct api_call *call);
+
+extern const struct field_table translate_fields;
+int translate_begin(struct api_call *call, struct error *e);
+void translate_event(struct api_call *call, size_t job, const struct engine_event *event);
+int translate_advance(struct api_call *call, struct error *e);
+void translate_free(struct api_call *call);
+
+extern const struct field_table score_fields;
+int score_begin(struct api_call *call, struct error *e);
+void score_event(struct api_call *call, size_t job, const struct engine_event *event);
+int score_advance(struct api_call *call, struct error *e);
+void score_free(struct api_call *call);
+
 int models_list_begin(struct api_call *call, struct error *e);
 int models_one_begin(struct api_call *call, struct error *e);
 

@@ -110,6 +110,8 @@ static int read_string(const struct place *p, const json_t *value, struct engine
     out->len = json_string_length(value);
     if (f->one_of)
         return check_one_of(p, out->bytes, out->len);
+    if (out->len == 0 && f->min > 0 && f->max == 0)
+        return error_param(p->error, ERROR_INVALID_REQUEST, p->name, "%s must not be empty", p->name);
     if ((double)out->len < f->min || (f->max > 0 && (double)out->len > f->max))
         return error_param(p->error, ERROR_INVALID_REQUEST, p->name, "%s must have from %.0f to %.0f bytes",
                            p->name, f->min, f->max);
@@ -207,7 +209,8 @@ static int read_value(const struct place *p, const json_t *value, char *base)
     case FIELD_STRING:
         return read_string(p, value, out);
     case FIELD_STRINGS:
-        return fields_texts(value, p->name, (size_t)f->max, 1, f->max_bytes, p->arena, out, p->error);
+        return fields_texts(value, p->name, (size_t)f->max, f->may_be_empty ? 0 : 1, f->max_bytes, p->arena,
+                            out, p->error);
     case FIELD_IDS:
         return fields_ids(value, p->name, (size_t)f->max, p->arena, out, p->error);
     case FIELD_OBJECT: {

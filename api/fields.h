@@ -16,16 +16,16 @@
 #include "engine/engine.h"
 
 enum field_type {
-    FIELD_BOOL,      /* bool */
-    FIELD_INT,       /* int64_t in min..max; 3.0 is taken as 3 */
-    FIELD_NUMBER,    /* double in min..max */
-    FIELD_STRING,    /* struct engine_text of min..max bytes (max 0: the body's limit); absent: bytes NULL */
-    FIELD_STRINGS,   /* struct field_texts: a string or at most max of them, each of 1..max_bytes bytes */
-    FIELD_IDS,       /* struct field_ids: at most max token ids; their vocabulary is the caller's to check */
-    FIELD_OBJECT,    /* an object with the table `nested`, read into the same struct */
-    FIELD_JSON,      /* const json_t * of one of `kinds`, borrowed; NULL when absent */
-    FIELD_ALIAS,     /* another name of the field `of` */
-    FIELD_NO_EFFECT, /* any value; help says why it changes nothing */
+    FIELD_BOOL,    /* bool */
+    FIELD_INT,     /* int64_t in min..max; 3.0 is taken as 3 */
+    FIELD_NUMBER,  /* double in min..max */
+    FIELD_STRING,  /* struct engine_text of min..max bytes (max 0: the body's limit); absent: bytes NULL */
+    FIELD_STRINGS, /* struct field_texts: a string or at most max of them, each of at most max_bytes bytes */
+    FIELD_IDS,     /* struct field_ids: at most max token ids; their vocabulary is the caller's to check */
+    FIELD_OBJECT,  /* an object with the table `nested`, read into the same struct */
+    FIELD_JSON,    /* const json_t * of one of `kinds`, borrowed; NULL when absent */
+    FIELD_ALIAS,   /* another name of the field `of` */
+    FIELD_NO_EFFECT,   /* any value; help says why it changes nothing */
     FIELD_UNSUPPORTED, /* refused, except the values in the JSON list `neutral`, which change nothing */
 };
 
@@ -49,6 +49,7 @@ struct field {
     size_t offset; /* of the value in the struct */
     size_t given;  /* offset of a bool that is set when the field is there; 0 = not wanted */
     bool required;
+    bool may_be_empty;         /* STRINGS: items of no bytes too */
     double min, max, fallback; /* fallback: of BOOL, INT and NUMBER when absent */
     size_t max_bytes;
     unsigned kinds;

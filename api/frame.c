@@ -127,6 +127,31 @@ static int plain_part(struct api_call *call, struct engine_model *model, const s
     return result;
 }
 
+/* The special tokens that a text begins with go before the prefix, the others behind the slot.  A space that
+ * ends the prefix belongs to the text's first token, as SentencePiece writes it. */
+int frame_make_source(struct api_call *call, struct engine_model *model, const char *prefix,
+                      struct frame *out, struct error *e)
+{
+    struct engine_encoding x = {0};
+    size_t len = strlen(prefix), first = 0, last = 0;
+    while (len > 0 && prefix[len - 1] == ' ')
+        len--;
+    memset(out, 0, sizeof *out);
+    TRY(engine_encode(engine_model_vocabulary(model), len ? prefix : "a", len ? len : 1, NULL, 0,
+                      ENGINE_ADD_SPECIAL, &x, e));
+    while (first < x.n && x.sequence[first] != 0)
+        first++;
+    for (size_t i = 0; i < x.n; i++)
+        last = x.sequence[i] == 0 ? i + 1 : last;
+    int status = copy_ids(call->arena, x.ids, len ? last : first, &out->parts[0], e);
+    if (status == 0)
+        status = copy_ids(call->arena, x.ids + last, x.n - last, &out->parts[1], e);
+    out->n_slots = 1;
+    out->n_fixed = out->parts[0].n + out->parts[1].n;
+    engine_encoding_free(&x);
+    return status;
+}
+
 int frame_make(struct api_call *call, struct engine_model *model, const struct frame_wording *w,
                struct frame *out, struct error *e)
 {

@@ -32,6 +32,11 @@ struct frame_wording {
 int frame_make(struct api_call *call, struct engine_model *model, const struct frame_wording *wording,
                struct frame *out, struct error *e);
 
+/* For a model that writes a text for another one: what it wants before a text (`prefix`, such as "summarize:
+ * "), one slot, and what it wants behind.  Arena memory. */
+int frame_make_source(struct api_call *call, struct engine_model *model, const char *prefix,
+                      struct frame *out, struct error *e);
+
 /* A text's ids without special tokens, parsed or added; arena memory. */
 int frame_tokenize(struct api_call *call, struct engine_model *model, const char *text, size_t len,
                    struct frame_ids *out, struct error *e);

@@ -27,7 +27,7 @@ const struct field generation_rows[] = {
      .help = "name of a loaded model; absent or \"default\": the first one"},
     {.name = "n", .type = FIELD_INT, .offset = AT(n), .min = 1, .max = LIMIT_CHOICES, .fallback = 1,
      .help = "choices for each prompt"},
-    {.name = "temperature", .type = FIELD_NUMBER, .offset = AT(temperature), .min = 0, .max = 2, .fallback = 1,
+    {.name = "temperature", .type = FIELD_NUMBER, .offset = AT(temperature), .given = AT(temperature_given), .min = 0, .max = 2, .fallback = 1,
      .help = "0 always takes the most likely token"},
     {.name = "top_p", .type = FIELD_NUMBER, .offset = AT(top_p), .min = 0, .max = 1, .fallback = 1,
      .help = "only the most likely tokens that together have this probability; 1 = all"},
@@ -65,9 +65,24 @@ const struct field generation_rows[] = {
     FIELD_HARMLESS("prediction", "has no effect: it could only save time"),
     FIELD_REFUSED("store", "[false]", "answers are not stored"),
 };
-/* clang-format on */
 
 _Static_assert(FIELD_COUNT(generation_rows) == GENERATION_ROWS, "GENERATION_ROWS is the table's length");
+
+const struct field beam_rows[] = {
+    {.name = "beams", .type = FIELD_INT, .offset = AT(beams), .min = 1, .max = LIMIT_BEAMS,
+     .help = "beam search with so many hypotheses, of which the n best are told; needs temperature 0 or absent"},
+    {.name = "num_beams", .type = FIELD_ALIAS, .of = "beams", .help = "another name"},
+    {.name = "length_penalty", .type = FIELD_NUMBER, .offset = AT(length_penalty), .given = AT(length_penalty_given),
+     .min = -10, .max = 10, .help = "a hypothesis counts its log probability divided by its length to this power; absent: "
+                                    "as the checkpoint says, else 1"},
+    {.name = "early_stopping", .type = FIELD_BOOL, .offset = AT(early_stopping), .given = AT(early_stopping_given),
+     .help = "the search ends with the first `beams` hypotheses; absent: as the checkpoint says, else false"},
+    {.name = "no_repeat_ngram_size", .type = FIELD_INT, .offset = AT(no_repeat_ngram), .given = AT(no_repeat_ngram_given),
+     .min = 0, .max = 1024, .help = "no sequence of so many tokens comes twice in an answer; 0 = off; absent: as the "
+                                    "checkpoint says"},
+};
+/* clang-format on */
+_Static_assert(FIELD_COUNT(beam_rows) == BEAM_ROWS, "BEAM_ROWS is the table's length");
 
 int generation_find_model(struct api_call *call, const struct engine_text *name, struct engine_model **out,
                           struct error *e)
@@ -176,20 +191,92 @@ int generation_check_ids(const struct field_ids *ids, const char *name, size_t v
     return 0;
 }
 
-/* A job has to leave room for one token even when it generates none: the engine's rule. */
+size_t generation_room(const struct engine_model *model, size_t n_prompt)
+{
+    const struct engine_model_info *info = engine_model_info(model);
+    if (info->abilities & ENGINE_CAN_TRANSFORM) /* the answer has a context of its own, and a start token */
+        return info->context - 1;
+    return n_prompt < info->context ? info->context - n_prompt : 0;
+}
+
+static int check_source(const struct engine_model_info *info, size_t n_prompt, size_t max_tokens,
+                        struct error *e)
+{
+    if (n_prompt > info->source_context)
+        return error_set(
+            e, ERROR_CONTEXT_LENGTH,
+            "This model's maximum context length is %zu tokens for the text that it reads. However, "
+            "yours has %zu. Please shorten it.",
+            info->source_context, n_prompt);
+    if (max_tokens >= info->context)
+        return error_set(
+            e, ERROR_CONTEXT_LENGTH,
+            "This model's maximum context length is %zu tokens for the text that it writes. However, "
+            "you requested %zu.",
+            info->context - 1, max_tokens);
+    return 0;
+}
+
 static int check_context(struct engine_model *model, size_t n_prompt, size_t max_tokens, struct error *e)
 {
-    size_t context = engine_model_info(model)->context;
-    size_t wanted = max_tokens ? max_tokens : 1;
+    const struct engine_model_info *info = engine_model_info(model);
     if (n_prompt == 0)
         return error_set(e, ERROR_INVALID_REQUEST, "the prompt is empty: it has no tokens");
-    if (n_prompt < context && wanted <= context - n_prompt)
+    if (info->abilities & ENGINE_CAN_TRANSFORM)
+        return check_source(info, n_prompt, max_tokens, e);
+    if (n_prompt <= info->context && max_tokens <= info->context - n_prompt)
         return 0;
     return error_set(
         e, ERROR_CONTEXT_LENGTH,
         "This model's maximum context length is %zu tokens. However, you requested %zu tokens (%zu in "
         "the prompt, %zu for the answer). Please shorten the prompt or the answer.",
-        context, n_prompt + wanted, n_prompt, wanted);
+        info->context, n_prompt + max_tokens, n_prompt, max_tokens);
+}
+
+void generation_own_beams(const struct engine_model *model, struct generation_options *o)
+{
+    unsigned beams = engine_model_info(model)->beams;
+    if (o->beams == 0 && beams > 1 && o->temperature <= 0)
+        o->beams = beams < LIMIT_BEAMS ? beams : LIMIT_BEAMS;
+}
+
+/* What only a search can honour; values that change nothing pass. */
+static int check_search(const struct generation_options *o, struct error *e)
+{
+    if (o->beams > 0 && o->n > o->beams)
+        return error_param(e, ERROR_INVALID_REQUEST, "n", "n may be at most beams, %lld",
+                           (long long)o->beams);
+    if (o->beams <= 1 && o->length_penalty_given && o->length_penalty != 1)
+        return error_param(e, ERROR_UNSUPPORTED, "length_penalty", "length_penalty needs beams of 2 or more");
+    if (o->beams <= 1 && o->early_stopping)
+        return error_param(e, ERROR_UNSUPPORTED, "early_stopping", "early_stopping needs beams of 2 or more");
+    if (o->beams <= 1)
+        return 0;
+    if (o->temperature_given && o->temperature > 0)
+        return error_param(e, ERROR_INVALID_REQUEST, "beams",
+                           "beams need temperature 0: a search draws nothing");
+    if (o->stream)
+        return error_param(e, ERROR_UNSUPPORTED, "beams",
+                           "beams can't be streamed: the best hypothesis is known at the end");
+    if (o->stop.n)
+        return error_param(e, ERROR_UNSUPPORTED, "stop", "stop texts can't be used with beams");
+    return 0;
+}
+
+static int fill_search(const struct generation_options *o, struct engine_job *job, struct error *e)
+{
+    const struct engine_model_info *info = engine_model_info(job->model);
+    TRY(check_search(o, e));
+    job->no_repeat_ngram = o->no_repeat_ngram_given ? (uint32_t)o->no_repeat_ngram : info->no_repeat_ngram;
+    if (o->beams <= 1)
+        return 0;
+    job->sampling.temperature = 0;
+    job->beams = (struct engine_beams){
+        .beams = (unsigned)o->beams,
+        .length_penalty = o->length_penalty_given ? (float)o->length_penalty : info->length_penalty,
+        .early_stopping = o->early_stopping_given ? o->early_stopping : info->early_stopping,
+    };
+    return 0;
 }
 
 int generation_fill_job(struct api_call *call, const struct generation_options *o, struct engine_model *model,
@@ -210,7 +297,8 @@ int generation_fill_job(struct api_call *call, const struct generation_options *
     job->cache_salt = call->cache_salt;
     TRY(check_context(model, n_prompt, max_tokens, e));
     TRY(generation_check_ids(&o->stop_token_ids, "stop_token_ids", vocabulary, e));
-    return fill_sampling(call, o, vocabulary, &job->sampling, e);
+    TRY(fill_sampling(call, o, vocabulary, &job->sampling, e));
+    return fill_search(o, job, e);
 }
 
 const char *generation_fingerprint(struct api_call *call)

@@ -4,6 +4,7 @@
 
 #include "api/endpoints.h"
 #include "api/prompt.h"
+#include "api/tasks.h"
 #include "engine/base/json.h"
 
 enum { MAX_MODELS = 256 };
@@ -14,15 +15,59 @@ static void add_text(struct buf *out, const char *name, const char *text)
     json_write_string(out, text ? text : "", text ? strlen(text) : 0);
 }
 
+/* What endpoints may be asked, and why chat may not. */
 static void add_abilities(struct buf *out, struct api *api, struct engine_model *model)
 {
+    const char *names[TASK_NAMES];
     struct error why = {0};
-    if (prompt_chat_ready(api, model, &why) == 0) {
-        buf_add_text(out, "\"abilities\":[\"completions\",\"chat\"],\"chat_disabled\":null");
+    size_t n = task_names(api, model, names);
+    buf_add_text(out, "\"abilities\":[");
+    for (size_t i = 0; i < n; i++)
+        buf_printf(out, "%s\"%s\"", i ? "," : "", names[i]);
+    buf_add_text(out, "],");
+    if (!(engine_model_info(model)->abilities & ENGINE_CAN_GENERATE))
+        add_text(out, "chat_disabled", "this model writes no text");
+    else if (!api || prompt_chat_ready(api, model, &why) < 0)
+        add_text(out, "chat_disabled", why.text);
+    else
+        buf_add_text(out, "\"chat_disabled\":null");
+}
+
+static void add_labels(struct buf *out, const struct engine_model_info *info)
+{
+    static const char *const problems[] = {"single_label_classification", "multi_label_classification",
+                                           "regression"};
+    if (info->n_labels == 0)
         return;
+    buf_add_text(out, ",\"labels\":[");
+    for (size_t i = 0; i < info->n_labels; i++) {
+        buf_add_text(out, i ? "," : "");
+        json_write_string(out, info->labels[i], strlen(info->labels[i]));
     }
-    buf_add_text(out, "\"abilities\":[\"completions\"],");
-    add_text(out, "chat_disabled", why.text);
+    buf_add_text(out, "]");
+    if (info->abilities & ENGINE_CAN_CLASSIFY)
+        buf_printf(out, ",\"problem\":\"%s\"", problems[info->problem]);
+}
+
+/* What the checkpoint's files say of embeddings and translations. */
+static void add_own_ways(struct buf *out, const struct engine_model_info *info)
+{
+    static const char *const poolings[] = {"default", "mean", "cls", "last", "max", "pooler"};
+    if (info->abilities & ENGINE_CAN_EMBED)
+        buf_printf(out, ",\"pooling\":\"%s\",\"normalize\":%s", poolings[info->pooling],
+                   info->normalize ? "true" : "false");
+    if (info->abilities & ENGINE_CAN_TRANSFORM)
+        buf_printf(out, ",\"n_ctx_source\":%zu", info->source_context);
+    if (*info->source_language || *info->target_language) {
+        buf_add_text(out, ",");
+        add_text(out, "source_language", info->source_language);
+        buf_add_text(out, ",");
+        add_text(out, "target_language", info->target_language);
+    }
+    if (*info->inferred) {
+        buf_add_text(out, ",");
+        add_text(out, "inferred", info->inferred);
+    }
 }
 
 /* The keys of meta that llama-server has, with its meanings, then ours. */
@@ -44,6 +89,8 @@ static void add_meta(struct buf *out, struct api *api, struct engine_model *mode
     add_text(out, "description", info->description);
     buf_add_text(out, ",");
     add_abilities(out, api, model);
+    add_labels(out, info);
+    add_own_ways(out, info);
     buf_add_text(out, "}");
 }
 

@@ -364,7 +364,7 @@ static int messages_to_ids(struct api *api, struct engine_model *model, json_t *
 int prompt_from_messages(struct api *api, struct engine_model *model, const json_t *messages,
                          struct arena *arena, int32_t **ids, size_t *n, struct error *e)
 {
-    json_t *list;
+    json_t *list = NULL;
     TRY(prompt_chat_ready(api, model, e));
     TRY(read_messages(messages, arena, &list, e));
     int result = messages_to_ids(api, model, list, ids, n, e);

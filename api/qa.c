@@ -10,8 +10,10 @@
 
 #include "api/choice.h"
 #include "api/endpoints.h"
+#include "api/extract.h"
 #include "api/generation.h"
 #include "api/qa_search.h"
+#include "api/tasks.h"
 #include "api/wire.h"
 #include "engine/base/limits.h"
 
@@ -62,10 +64,13 @@ struct qa_job {
 };
 
 struct qa {
-    struct generation_options options; /* with the next five: the request */
+    struct generation_options options; /* with the next eight: the request */
     struct engine_text one_question, context;
     struct field_texts many_questions, documents;
+    int64_t top_k, max_answer_tokens;
+    bool top_k_given, max_answer_tokens_given;
 
+    struct extract *extract; /* with a checkpoint that marks answers: it does the rest */
     struct engine_model *model;
     const char *envelope;
     struct frame scoring, answering;
@@ -98,9 +103,15 @@ static const struct field qa_rows[] = {
              "nats a token, with the share of the question's words in it by 1.1) and 45 % of the answer's own words "
              "stand in the evidence or its neighbours; else answer is \"\" and evidence null"},
     {.name = "max_tokens", .type = FIELD_INT, .offset = AT(options.max_tokens), .min = 1, .max = LIMIT_CONTEXT,
-     .fallback = 48, .help = "most tokens of an answer; one that is longer ends with its last whole sentence"},
-    {.name = "temperature", .type = FIELD_NUMBER, .offset = AT(options.temperature), .min = 0, .max = 2,
-     .help = "0, the default, always takes the most likely token"},
+     .given = AT(options.max_tokens_given), .fallback = 48,
+     .help = "most tokens of an answer; one that is longer ends with its last whole sentence"},
+    {.name = "top_k", .type = FIELD_INT, .offset = AT(top_k), .given = AT(top_k_given), .min = 1, .max = 100,
+     .fallback = 1, .help = "with an extractive checkpoint: the best so many spans, all but the first in alternatives"},
+    {.name = "max_answer_tokens", .type = FIELD_INT, .offset = AT(max_answer_tokens),
+     .given = AT(max_answer_tokens_given), .min = 1, .max = 512, .fallback = 15,
+     .help = "with an extractive checkpoint: most tokens of a span"},
+    {.name = "temperature", .type = FIELD_NUMBER, .offset = AT(options.temperature), .given = AT(options.temperature_given),
+     .min = 0, .max = 2, .help = "0, the default, always takes the most likely token"},
     {.name = "seed", .type = FIELD_INT, .offset = AT(options.seed), .given = AT(options.seed_given),
      .min = -0x1p63, .max = 0x1p63, .help = "the same seed gives the same answer; absent: drawn anew"},
     {.name = "stream", .type = FIELD_BOOL, .offset = AT(options.stream),
@@ -123,16 +134,24 @@ static const struct frame_wording answering_wording = {
 
 /* ---- begin ---------------------------------------------------------------------------------- */
 
-/* One of a pair of fields. */
-static int choose(const struct engine_text *one, const struct field_texts *many, const char *name,
-                  const char *names, struct field_texts *out, struct error *e)
+/* Options that only the other kind of checkpoint has. */
+static int refuse(bool given, const char *name, const char *kind, struct error *e)
 {
-    if ((one->bytes != NULL) == (many->items != NULL))
-        return error_param(e, ERROR_INVALID_REQUEST, name, "give either %s or %s", name, names);
-    *out = one->bytes ? (struct field_texts){one, 1} : *many;
-    if (out->n == 0)
-        return error_param(e, ERROR_INVALID_REQUEST, names, "%s must not be empty", names);
-    return 0;
+    if (!given)
+        return 0;
+    return error_param(e, ERROR_UNSUPPORTED, name, "%s needs %s model", name, kind);
+}
+
+static int begin_extract(struct api_call *call, struct qa *qa, const struct field_texts *questions,
+                         const struct field_texts *documents, struct error *e)
+{
+    const struct extract_options o = {*questions, *documents, (size_t)qa->top_k,
+                                      (size_t)qa->max_answer_tokens};
+    TRY(refuse(qa->options.max_tokens_given, "max_tokens", "a generative", e));
+    TRY(refuse(qa->options.temperature_given, "temperature", "a generative", e));
+    TRY(refuse(qa->options.seed_given, "seed", "a generative", e));
+    TRY(refuse(qa->options.stream, "stream", "a generative", e));
+    return extract_begin(call, qa->model, &o, &qa->extract, e);
 }
 
 static int read_questions(struct api_call *call, struct qa *qa, const struct field_texts *texts,
@@ -187,8 +206,15 @@ int qa_begin(struct api_call *call, struct error *e)
     qa->options.top_p = 1;
     qa->options.repetition_penalty = 1;
     TRY(generation_begin(call, &qa->options, &qa->model, e));
-    TRY(choose(&qa->one_question, &qa->many_questions, "question", "questions", &questions, e));
-    TRY(choose(&qa->context, &qa->documents, "context", "documents", &documents, e));
+    TRY(task_need(call, qa->model, ENGINE_CAN_GENERATE | ENGINE_CAN_ANSWER, "qa", e));
+    TRY(task_texts(&qa->one_question, &qa->many_questions, "question", "questions", &questions, e));
+    TRY(task_texts(&qa->context, &qa->documents, "context", "documents", &documents, e));
+    if (engine_model_info(qa->model)->abilities & ENGINE_CAN_ANSWER)
+        return begin_extract(call, qa, &questions, &documents, e);
+    if (engine_model_info(qa->model)->abilities & ENGINE_CAN_TRANSFORM)
+        return task_refuse(call, qa->model, "qa", e);
+    TRY(refuse(qa->top_k_given, "top_k", "an extractive", e));
+    TRY(refuse(qa->max_answer_tokens_given, "max_answer_tokens", "an extractive", e));
     TRY(frame_make(call, qa->model, &scoring_wording, &qa->scoring, e));
     TRY(frame_make(call, qa->model, &answering_wording, &qa->answering, e));
     TRY(read_questions(call, qa, &questions, &longest, e));
@@ -344,6 +370,10 @@ static void close_chunk(struct api_call *call, const struct qa *qa)
 void qa_event(struct api_call *call, size_t job, const struct engine_event *event)
 {
     struct qa *qa = call->state;
+    if (qa->extract) {
+        extract_event(qa->extract, job, event);
+        return;
+    }
     if (answer_failed(&qa->answer))
         return;
     if (event->kind == ENGINE_EVENT_PROMPT) {
@@ -552,6 +582,8 @@ static int next_round(struct api_call *call, struct qa *qa, struct error *e)
 int qa_advance(struct api_call *call, struct error *e)
 {
     struct qa *qa = call->state;
+    if (qa->extract)
+        return extract_advance(call, qa->extract, e);
     if (answer_failed(&qa->answer))
         return qa->sent ? 0 : answer_check(&qa->answer, e);
     TRY(end_round(call, qa, e));
@@ -561,5 +593,6 @@ int qa_advance(struct api_call *call, struct error *e)
 void qa_free(struct api_call *call)
 {
     struct qa *qa = call->state;
+    extract_free(qa->extract);
     answer_free(&qa->answer);
 }

@@ -13,6 +13,7 @@
 #include "api/endpoints.h"
 #include "api/generation.h"
 #include "api/pieces.h"
+#include "api/tasks.h"
 #include "api/wire.h"
 #include "engine/base/limits.h"
 
@@ -58,6 +59,7 @@ struct summarize {
     size_t n_texts;
     struct summary_job *jobs;
     size_t n_jobs;
+    bool transforms;      /* the model writes a text for another one: no instructions */
     struct answer answer; /* of this round */
     struct engine_usage usage;
     bool sent;
@@ -158,11 +160,44 @@ static int too_small(size_t context, size_t fixed, struct error *e)
         context, fixed);
 }
 
+/* The prefix that the model was trained with for summaries, or none. */
+static const char *source_prefix(const struct engine_model_info *info)
+{
+    for (size_t i = 0; i < info->n_prefixes; i++) {
+        if (strcmp(info->prefixes[i].task, "summarization") == 0)
+            return info->prefixes[i].text;
+    }
+    return "";
+}
+
+/* An encoder-decoder needs no instructions and takes none: texts and summaries have a context each. */
+static int make_source_frames(struct api_call *call, struct summarize *s, struct error *e)
+{
+    const struct engine_model_info *info = engine_model_info(s->model);
+    if (s->focus.bytes)
+        return error_param(e, ERROR_UNSUPPORTED, "focus",
+                           "this model summarises as it was trained: it takes no focus");
+    TRY(frame_make_source(call, s->model, source_prefix(info), &s->last_frame, e));
+    s->piece_frame = s->last_frame;
+    if (s->last_frame.n_fixed + SUMMARY_LEAST_PIECE >= info->source_context || info->context < 2)
+        return too_small(info->source_context, s->last_frame.n_fixed, e);
+    s->piece_room = s->last_room = least(SUMMARY_PIECE, info->source_context - s->last_frame.n_fixed);
+    s->last_answer = least(amounts[find_amount(s)].tokens, info->context - 1);
+    s->piece_answer = least(least(SUMMARY_PIECE_ANSWER, s->last_answer), s->piece_room / 4);
+    if (!call->stream)
+        generation_own_beams(s->model, &s->options);
+    s->options.frequency_penalty = 0;
+    return 0;
+}
+
 /* How the context is shared between instructions, text and summary. */
 static int make_frames(struct api_call *call, struct summarize *s, struct error *e)
 {
     size_t amount = find_amount(s), context = engine_model_info(s->model)->context;
     bool bullets = wants_bullets(s);
+    s->transforms = engine_model_info(s->model)->abilities & ENGINE_CAN_TRANSFORM;
+    if (s->transforms)
+        return make_source_frames(call, s, e);
     TRY(make_frame(call, s, amounts[1].sentences, 0, &s->piece_frame, e));
     TRY(make_frame(call, s, bullets ? amounts[amount].points : amounts[amount].sentences, s->max_words,
                    &s->last_frame, e));
@@ -224,11 +259,9 @@ int summarize_begin(struct api_call *call, struct error *e)
     s->options.repetition_penalty = 1;
     s->options.frequency_penalty = 0.3;
     TRY(generation_begin(call, &s->options, &s->model, e));
-    if ((s->one_text.bytes != NULL) == (s->many_texts.items != NULL))
-        return error_param(e, ERROR_INVALID_REQUEST, "text", "give either text or texts");
-    struct field_texts texts = s->one_text.bytes ? (struct field_texts){&s->one_text, 1} : s->many_texts;
-    if (texts.n == 0)
-        return error_param(e, ERROR_INVALID_REQUEST, "texts", "texts must not be empty");
+    struct field_texts texts;
+    TRY(task_need(call, s->model, ENGINE_CAN_GENERATE, "summarize", e));
+    TRY(task_texts(&s->one_text, &s->many_texts, "text", "texts", &texts, e));
     const char *object = call->stream ? "summary.chunk" : "summary";
     TRY(wire_envelope(call, "sum", object, engine_model_info(s->model)->name, &s->envelope, e));
     TRY(make_frames(call, s, e));
@@ -253,7 +286,7 @@ static int make_job(struct api_call *call, struct summarize *s, size_t job, size
     TRY(frame_fill(t->last ? &s->last_frame : &s->piece_frame, 2, &slot, 1, &ids, &n, e));
     TRY(generation_fill_job(call, &s->options, s->model, ids, n, t->last ? s->last_answer : s->piece_answer,
                             &call->jobs[job], e));
-    return frame_favour(call, s->model, &slot, 1, &call->jobs[job].sampling, e);
+    return s->transforms ? 0 : frame_favour(call, s->model, &slot, 1, &call->jobs[job].sampling, e);
 }
 
 static void write_result(const struct summary_text *t, size_t index, struct buf *out)

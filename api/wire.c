@@ -65,6 +65,14 @@ void wire_usage(struct buf *out, const struct engine_usage *usage)
                usage->prompt_tokens + usage->completion_tokens, usage->cached_tokens);
 }
 
+void wire_float(struct buf *out, double x)
+{
+    if (isfinite(x))
+        buf_printf(out, "%.9g", x);
+    else
+        buf_add_text(out, "null");
+}
+
 void wire_stream_end(struct buf *out, const char *envelope, const struct engine_usage *usage)
 {
     if (usage) {
@@ -116,7 +124,7 @@ void wire_chat_logprobs(struct buf *out, const struct engine_vocabulary *v, cons
 }
 
 /* Parts of code points would all become the same U+FFFD; OpenAI writes them as "bytes:\xe2\x80". */
-static void add_token_label(struct buf *out, const struct engine_vocabulary *v, int32_t id)
+void wire_token_label(struct buf *out, const struct engine_vocabulary *v, int32_t id)
 {
     size_t len;
     const char *bytes = engine_token_bytes(v, id, &len);
@@ -159,14 +167,14 @@ static void add_alternatives(struct buf *out, const struct engine_vocabulary *v,
         if (is_repeated(v, token, t, token->top[t].id))
             continue;
         buf_add_text(out, comma);
-        add_token_label(out, v, token->top[t].id);
+        wire_token_label(out, v, token->top[t].id);
         buf_add_text(out, ":");
         add_logprob(out, token->top[t].logprob);
         comma = ",";
     }
     if (!is_repeated(v, token, token->n_top, token->id)) {
         buf_add_text(out, comma);
-        add_token_label(out, v, token->id);
+        wire_token_label(out, v, token->id);
         buf_add_text(out, ":");
         add_logprob(out, token->logprob);
     }
@@ -185,7 +193,7 @@ static void add_column(struct buf *out, const struct engine_vocabulary *v, const
             const struct engine_token *token = &runs[r].tokens[i];
             buf_add_text(out, comma);
             if (column == COLUMN_TOKENS)
-                add_token_label(out, v, token->id);
+                wire_token_label(out, v, token->id);
             else if (!token->has_logprob)
                 buf_add_text(out, "null");
             else if (column == COLUMN_LOGPROBS)

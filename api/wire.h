@@ -11,7 +11,11 @@
 int wire_envelope(struct api_call *call, const char *prefix, const char *object, const char *model,
                   const char **out, struct error *e);
 
-void wire_text(struct buf *out, const char *text, size_t len);       /* a JSON string */
+void wire_text(struct buf *out, const char *text, size_t len); /* a JSON string */
+/* A token as logprobs name it: its text, or "bytes:\xe2\x80" where that is part of a character. */
+void wire_token_label(struct buf *out, const struct engine_vocabulary *v, int32_t id);
+/* A number as short as a float comes back from; what is not finite becomes null. */
+void wire_float(struct buf *out, double x);
 void wire_finish_reason(struct buf *out, enum engine_finish finish); /* "stop", "length" or null */
 void wire_token_ids(struct buf *out, const struct engine_token *tokens, size_t n);
 void wire_usage(struct buf *out, const struct engine_usage *usage);

@@ -3,7 +3,7 @@
 # package in a list below and, when it can be had otherwise too, say in have() how to see it.
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libmicrohttpd-dev libjansson-dev libopenblas-dev libuv1-dev
-    libpcre2-dev libutf8proc-dev"
+    libpcre2-dev libutf8proc-dev zlib1g-dev"
 packages_fetch="ca-certificates python3 python3-pip curl"
 packages_tests="check clang libclang-rt-14-dev llvm clang-format python3-venv xz-utils"
 
@@ -37,6 +37,7 @@ have() {
     libuv1-dev) pkg-config --exists libuv ;;
     libpcre2-dev) pkg-config --exists libpcre2-8 ;;
     libutf8proc-dev) pkg-config --exists libutf8proc ;;
+    zlib1g-dev) pkg-config --exists zlib ;;
     check) pkg-config --exists check ;;
     libclang-rt-14-dev) clang_has_sanitizers ;;
     ca-certificates) test -s /etc/ssl/certs/ca-certificates.crt ;;

@@ -215,6 +215,36 @@ int engine_tokenize(const struct engine_vocabulary *v, const char *text, size_t 
     return 0;
 }
 
+int engine_encode(const struct engine_vocabulary *v, const char *text, size_t len, const char *pair,
+                  size_t pair_len, unsigned flags, struct engine_encoding *out, struct error *e)
+{
+    struct encoding x = {0};
+    if (tokenizer_encode_pair(v->tokenizer, text, len, pair, pair_len, flags, &x, e) < 0) {
+        encoding_free(&x);
+        return -1;
+    }
+    *out = (struct engine_encoding){.n = x.n,
+                                    .ids = x.ids,
+                                    .types = x.types,
+                                    .sequence = x.sequence,
+                                    .starts = x.starts,
+                                    .ends = x.ends,
+                                    .words = x.words};
+    return 0;
+}
+
+void engine_encoding_free(struct engine_encoding *encoding)
+{
+    struct encoding x = {.ids = encoding->ids,
+                         .types = encoding->types,
+                         .sequence = encoding->sequence,
+                         .starts = encoding->starts,
+                         .ends = encoding->ends,
+                         .words = encoding->words};
+    encoding_free(&x);
+    memset(encoding, 0, sizeof *encoding);
+}
+
 int engine_detokenize(const struct engine_vocabulary *v, const int32_t *ids, size_t n, bool show_control,
                       struct buf *out, struct error *e)
 {
@@ -243,6 +273,14 @@ const char *engine_token_bytes(const struct engine_vocabulary *v, int32_t id, si
         (size_t)id >= tokenizer_size(v->tokenizer)) /* a row that the model pads its vocabulary with */
         return "";
     return tokenizer_token_bytes(v->tokenizer, id, len);
+}
+
+const char *engine_token_piece(const struct engine_vocabulary *v, int32_t id, size_t *len)
+{
+    *len = 0;
+    if (id < 0 || (size_t)id >= tokenizer_size(v->tokenizer))
+        return "";
+    return tokenizer_token_text(v->tokenizer, id, len);
 }
 
 bool engine_token_is_control(const struct engine_vocabulary *v, int32_t id)

@@ -48,19 +48,43 @@ struct engine_model_options {
     const char *kv_type; /* "f16", "f32" or NULL: f32 for float32 weights, else f16 */
 };
 
+struct engine_prefix {
+    const char *task, *text;
+};
+
 struct engine_model_info {
     const char *name, *path;
     const char *format, *architecture; /* "GGUF v3", "llama" */
     const char *description;           /* general.name, or "" */
     const char *dtype;                 /* the dtype most weights have */
     const char *tokenizer, *pre_tokenizer;
+    bool marks_words;                /* its pieces say where words begin */
     const char *chat_template;       /* source, or NULL */
     const char *bos_text, *eos_text; /* "" when absent */
     int32_t bos, eos;                /* -1 when absent */
     size_t context, trained_context, vocabulary, layers, embedding;
     uint64_t parameters, weight_bytes, file_bytes;
     uint64_t kv_bytes_per_token;
-    int64_t created; /* file's modification time, Unix seconds */
+    unsigned abilities;        /* ENGINE_CAN_… */
+    size_t source_context;     /* most source tokens of an encoder-decoder; 0 = none */
+    const char *const *labels; /* n_labels names of CLASSIFY or TAG, in the order of a RESULT's columns */
+    size_t n_labels;
+    enum engine_problem problem;
+    enum engine_pooling pooling; /* what ENGINE_POOLING_DEFAULT means here */
+    bool normalize;              /* embeddings have length 1 unless asked otherwise */
+    int32_t mask;                /* -1 when there is none */
+    const char *mask_text;
+    /* The checkpoint's own wishes for generation; 0 when it says nothing. */
+    unsigned beams, max_new_tokens;
+    float length_penalty, max_length_ratio;
+    bool early_stopping;
+    unsigned no_repeat_ngram;
+    const char *source_language, *target_language; /* of a translator that knows one pair, "en"; else "" */
+    /* Things that it was trained to do when a text begins so: name "summarization", prefix "summarize: ". */
+    const struct engine_prefix *prefixes;
+    size_t n_prefixes;
+    const char *inferred; /* what was guessed because no file says it; "" when nothing was */
+    int64_t created;      /* file's modification time, Unix seconds */
 };
 
 /* Loads a checkpoint; blocks (fraction of a second to seconds).  Any thread; jobs of other models go on.
@@ -75,6 +99,7 @@ const struct engine_model_info *engine_model_info(const struct engine_model *mod
 /* What `inspect` tells, without loading weights.  Strings live in *report until engine_report_free(). */
 struct engine_report {
     struct engine_model_info info; /* name, created unused */
+    const char *dialect;           /* whose names its tensors and hyperparameters have */
     size_t tensors;
     char *dtypes; /* "Q4_1 x210, Q8_0 x1, F32 x61" */
     bool servable;
@@ -83,6 +108,18 @@ struct engine_report {
 };
 int engine_inspect(const char *path, struct engine_report *report, struct error *e);
 void engine_report_free(struct engine_report *report);
+
+/* What `convert` does: src, any checkpoint, as one file with GGUF's names and conventions. */
+struct engine_convert_options {
+    const char *type; /* of matrices: "q8_0", "f16" …; NULL: as they are.  Vectors stay float32 */
+    bool replace;     /* dst may exist */
+    bool (*stop)(
+        void *user); /* asked between pieces of tensors; true ends it with ERROR_CANCELLED; or NULL */
+    void (*say)(void *user, const char *line); /* what people should know of the result; or NULL */
+    void *user;
+};
+/* dst ends with .gguf or .safetensors; it appears whole or not at all. */
+int engine_convert(const char *src, const char *dst, const struct engine_convert_options *o, struct error *e);
 
 /* A tokenizer without weights: any checkpoint or vocabulary-only file. */
 struct engine_vocabulary;
@@ -104,12 +141,27 @@ struct engine_span { /* bytes [start, end) that are a user's words: no special t
 int engine_tokenize(const struct engine_vocabulary *v, const char *text, size_t len, unsigned flags,
                     const struct engine_span *literal, size_t n_literal, int32_t **ids, size_t *n,
                     struct error *e);
+/* Tokens of one text or of a pair, as an encoder wants them, with where they come from. */
+struct engine_encoding {
+    size_t n;
+    int32_t *ids;
+    uint8_t *types;          /* token types */
+    uint8_t *sequence;       /* 0 the text, 1 its pair, 255 a special token */
+    uint32_t *starts, *ends; /* bytes of that text; 0, 0 for special tokens */
+    uint32_t *words;         /* number of the word in that text; UINT32_MAX for special tokens */
+};
+/* pair: NULL when there is none.  *out is filled with malloc'ed arrays, freed by engine_encoding_free(). */
+int engine_encode(const struct engine_vocabulary *v, const char *text, size_t len, const char *pair,
+                  size_t pair_len, unsigned flags, struct engine_encoding *out, struct error *e);
+void engine_encoding_free(struct engine_encoding *encoding);
 /* Appends UTF-8; bytes that are no UTF-8 become U+FFFD.  An id outside the vocabulary is an error. */
 int engine_detokenize(const struct engine_vocabulary *v, const int32_t *ids, size_t n, bool show_control,
                       struct buf *out, struct error *e);
 size_t engine_vocabulary_size(const struct engine_vocabulary *v);
 const char *engine_token_bytes(const struct engine_vocabulary *v, int32_t id,
                                size_t *len); /* raw bytes, borrowed */
+/* The token as the vocabulary writes it: "##ing", "\u0120the"; borrowed. */
+const char *engine_token_piece(const struct engine_vocabulary *v, int32_t id, size_t *len);
 bool engine_token_is_control(const struct engine_vocabulary *v, int32_t id);
 
 /* ---- jobs ----------------------------------------------------------------------------------- */

@@ -127,7 +127,9 @@ int cmd_render(const struct options *o, struct error *e)
         goto done;
     if (!json_is_object(request))
         error_set(e, ERROR_INVALID_REQUEST, "the request must be a JSON object");
-    else if (render(&source, &options, request, &out, e) == 0)
+    else if (render(&source, &options, request, &out, e) < 0)
+        error_prefix(e, "%.300s", o->models.n ? o->models.items[0] : o->template);
+    else
         status = out.len == 0 || fwrite(out.data, 1, out.len, stdout) == out.len ? 0 : 1;
 done:
     json_decref(request);

@@ -32,8 +32,10 @@ int cmd_tokenize(const struct options *o, struct error *e)
         return 1;
     if (command_read_all(NULL, &text, &len, e) < 0)
         goto close_vocabulary;
-    if (engine_tokenize(v, text, len, flags, NULL, 0, &ids, &n, e) < 0)
+    if (engine_tokenize(v, text, len, flags, NULL, 0, &ids, &n, e) < 0) {
+        error_prefix(e, "%.300s", path);
         goto free_text;
+    }
     print_ids(ids, n);
     free(ids);
     status = 0;

@@ -12,20 +12,37 @@
 
 enum { READ_MAX = 1 << 30 };
 
+/* The name of a file or folder without what tells its format; *len bytes. */
+static const char *last_part(const char *path, size_t *len)
+{
+    static const char *const endings[] = {".gz",  ".gguf", ".safetensors", ".pt",
+                                          ".pth", ".ckpt", ".bin",         ".arpa"};
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t n = strlen(endings[i]);
+        if (end - start > n && strncmp(path + end - n, endings[i], n) == 0)
+            end -= n;
+    }
+    *len = end - start;
+    return path + start;
+}
+
 int command_split_model(const char *spec, char **name, const char **path, struct error *e)
 {
     const char *equals = strchr(spec, '=');
     const char *slash = strchr(spec, '/');
     bool named = equals && equals != spec && (!slash || equals < slash);
     *path = named ? equals + 1 : spec;
-    const char *base = strrchr(*path, '/');
-    base = base ? base + 1 : *path;
-    size_t len = named ? (size_t)(equals - spec) : strlen(base);
-    if (!named && len > 5 && strcmp(base + len - 5, ".gguf") == 0)
-        len -= 5;
+    size_t len = named ? (size_t)(equals - spec) : 0;
+    const char *base = named ? spec : last_part(*path, &len);
     if (len == 0 || !**path)
         return error_param(e, ERROR_BAD_OPTION, "--model", "--model: '%.200s' is not [NAME=]PATH", spec);
-    *name = strndup(named ? spec : base, len);
+    *name = strndup(base, len);
     return *name ? 0 : error_no_memory(e);
 }
 

@@ -17,11 +17,12 @@ int cmd_generate(const struct options *o, struct error *e);
 int cmd_tokenize(const struct options *o, struct error *e);
 int cmd_bench(const struct options *o, struct error *e);
 int cmd_inspect(const struct options *o, struct error *e);
+int cmd_convert(const struct options *o, struct error *e);
 int cmd_perplexity(const struct options *o, struct error *e);
 int cmd_render(const struct options *o, struct error *e);
 
-/* The option's text split into the model's name (malloc'ed; the file's name without ".gguf" when none is
- * given) and its path, which is inside spec. */
+/* The option's text split into the model's name (malloc'ed; the file's or folder's name without an ending
+ * like ".gguf" when none is given) and its path, which is inside spec. */
 int command_split_model(const char *spec, char **name, const char **path, struct error *e);
 int command_load(struct engine *engine, const struct options *o, const char *spec, struct engine_model **out,
                  struct error *e);

@@ -24,7 +24,8 @@ struct mailbox {
 
 static size_t event_size(const struct engine_event *event)
 {
-    size_t size = event->n_tokens * sizeof *event->tokens;
+    size_t size =
+        event->n_tokens * sizeof *event->tokens + event->n_rows * event->n_cols * sizeof *event->values;
     for (size_t i = 0; i < event->n_tokens; i++)
         size += event->tokens[i].n_top * sizeof *event->tokens[i].top;
     return size + event->text_len + event->stop_len + 2;
@@ -46,7 +47,8 @@ static const char *copy_text(char **at, const char *text, size_t len)
     return to;
 }
 
-/* Tokens, then their alternatives, then the texts: falling alignment, so nothing needs padding. */
+/* Tokens, then their alternatives and the values, then the texts: falling alignment, so nothing needs
+ * padding. */
 static struct letter *copy_event(const struct engine_event *event)
 {
     struct letter *letter = malloc(sizeof *letter + event_size(event));
@@ -58,6 +60,8 @@ static struct letter *copy_event(const struct engine_event *event)
     letter->event.tokens = tokens;
     for (size_t i = 0; i < event->n_tokens; i++)
         tokens[i].top = copy_bytes(&at, tokens[i].top, tokens[i].n_top * sizeof *tokens[i].top);
+    letter->event.values =
+        copy_bytes(&at, event->values, event->n_rows * event->n_cols * sizeof *event->values);
     letter->event.text = copy_text(&at, event->text, event->text_len);
     if (event->stop_string)
         letter->event.stop_string = copy_text(&at, event->stop_string, event->stop_len);

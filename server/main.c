@@ -21,6 +21,7 @@ static const struct {
     {"tokenize", COMMAND_TOKENIZE, cmd_tokenize, "print the token ids of a text"},
     {"bench", COMMAND_BENCH, cmd_bench, "measure prompt reading and generation"},
     {"inspect", COMMAND_INSPECT, cmd_inspect, "tell what a checkpoint holds and needs"},
+    {"convert", COMMAND_CONVERT, cmd_convert, "write a checkpoint as one GGUF or safetensors file"},
     {"render", COMMAND_RENDER, cmd_render, "print the prompt that a chat request becomes"},
     {"perplexity", COMMAND_PERPLEXITY, cmd_perplexity, "score a text"},
 };

@@ -13,7 +13,7 @@
 #define SERVE       COMMAND_SERVE
 #define RUNS_MODEL  (SERVE | COMMAND_GENERATE | COMMAND_BENCH | COMMAND_PERPLEXITY)
 #define TAKES_MODEL (RUNS_MODEL | COMMAND_TOKENIZE | COMMAND_RENDER)
-#define EVERY       (TAKES_MODEL | COMMAND_INSPECT)
+#define EVERY       (TAKES_MODEL | COMMAND_INSPECT | COMMAND_CONVERT)
 
 /* name, type, field, default, least, most, unit, help, subcommands */
 const struct option_row option_table[] = {
@@ -118,6 +118,11 @@ const struct option_row option_table[] = {
      COMMAND_RENDER},
     {"file", OPTION_TEXT, FIELD(file), NULL, 0, 0, "FILE", "text to score", COMMAND_PERPLEXITY},
     {"window", OPTION_COUNT, FIELD(window), "512", 2, M, "N", "tokens scored together", COMMAND_PERPLEXITY},
+    {"type", OPTION_TEXT, FIELD(type), NULL, 0, 0, "TYPE",
+     "type of the matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0 or q5_1; default as they are",
+     COMMAND_CONVERT},
+    {"force", OPTION_FLAG, FIELD(force), NULL, 0, 0, NULL, "replace the target when it exists",
+     COMMAND_CONVERT},
     {"json", OPTION_FLAG, FIELD(json), NULL, 0, 0, NULL, "print one JSON object",
      COMMAND_BENCH | COMMAND_INSPECT | COMMAND_PERPLEXITY},
     {"help", OPTION_FLAG, FIELD(help), NULL, 0, 0, NULL, "this text", EVERY},
@@ -137,6 +142,8 @@ static const struct {
      "Measure prompt reading and generation, without prefix reuse."},
     {COMMAND_INSPECT, "inspect PATH [options]",
      "Tell what a checkpoint holds, what memory it needs and whether it can be served."},
+    {COMMAND_CONVERT, "convert SOURCE TARGET.gguf|TARGET.safetensors [options]",
+     "Write any checkpoint - a file or a folder - as one file with GGUF's names."},
     {COMMAND_RENDER, "render (--model PATH | --template FILE) [options] < REQUEST.json",
      "Print the prompt that a chat request becomes: messages, tools, documents, add_generation_prompt "
      "(true), "

@@ -21,7 +21,8 @@ enum command {
     COMMAND_BENCH = 8,
     COMMAND_INSPECT = 16,
     COMMAND_PERPLEXITY = 32,
-    COMMAND_RENDER = 64
+    COMMAND_RENDER = 64,
+    COMMAND_CONVERT = 128
 };
 
 enum { OPTIONS_LIST_MAX = 64 };
@@ -60,6 +61,8 @@ struct options {
     bool add_special, parse_special, json;
     uint64_t prompt_tokens, generate_tokens, batch, window, sequences;
     const char *file, *path, *template, *now;
+    const char *target, *type; /* of convert */
+    bool force;
 };
 
 /* Fills *o for the subcommand; argv[0] is the first word after its name.  ERROR_BAD_OPTION with one line that

@@ -278,8 +278,10 @@ static int read_arguments(struct reader *r, int argc, char **argv, struct error 
         TRY(next_argument(r, argc, argv, &i, &a, e));
         if (a.row) {
             TRY(set_value(r, a.row, a.label, a.value, e));
-        } else if (r->command == COMMAND_INSPECT && !r->options->path) {
+        } else if ((r->command == COMMAND_INSPECT || r->command == COMMAND_CONVERT) && !r->options->path) {
             r->options->path = a.value;
+        } else if (r->command == COMMAND_CONVERT && !r->options->target) {
+            r->options->target = a.value;
         } else {
             return error_set(e, ERROR_BAD_OPTION, "unexpected argument '%.64s'", a.value);
         }

@@ -40,14 +40,61 @@ struct engine_text {
 
 struct engine_event;
 
+/* What a model can be asked for. */
+enum {
+    ENGINE_CAN_GENERATE = 1,  /* text after a prompt, or for a source text (encoder-decoder) */
+    ENGINE_CAN_EMBED = 2,     /* vectors */
+    ENGINE_CAN_CLASSIFY = 4,  /* labels or a value for a text or a pair */
+    ENGINE_CAN_TAG = 8,       /* a label for each token */
+    ENGINE_CAN_ANSWER = 16,   /* answer spans in a context: extractive QA */
+    ENGINE_CAN_FILL = 32,     /* masked tokens */
+    ENGINE_CAN_TRANSFORM = 64 /* an encoder-decoder: the prompt of GENERATE is a source text */
+};
+enum { ENGINE_ABILITIES = 7 };
+
+enum engine_task {
+    ENGINE_TASK_GENERATE,
+    ENGINE_TASK_EMBED,    /* RESULT: 1 x embedding */
+    ENGINE_TASK_CLASSIFY, /* RESULT: 1 x labels, logits */
+    ENGINE_TASK_TAG,      /* RESULT: tokens x labels, logits */
+    ENGINE_TASK_ANSWER,   /* RESULT: tokens x 2, start and end logits */
+    ENGINE_TASK_FILL      /* RESULT: tokens[] for `masked` positions, with their best alternatives */
+};
+
+enum engine_pooling {
+    ENGINE_POOLING_DEFAULT, /* the checkpoint's own */
+    ENGINE_POOLING_MEAN,
+    ENGINE_POOLING_CLS,
+    ENGINE_POOLING_LAST,
+    ENGINE_POOLING_MAX,
+    ENGINE_POOLING_POOLER /* BERT's dense + tanh over the first token */
+};
+
+enum engine_problem { ENGINE_PROBLEM_SINGLE, ENGINE_PROBLEM_MULTI, ENGINE_PROBLEM_REGRESSION };
+
+/* Beam search as transformers does it (Graves, 2012; Wu et al., 2016): a hypothesis counts
+ * sum of log probabilities / length^length_penalty. */
+struct engine_beams {
+    unsigned beams;       /* 0 or 1 = off: sampling decides */
+    float length_penalty; /* 1 = mean log probability */
+    bool early_stopping;  /* stop at the first `beams` finished hypotheses */
+};
+
 /* Everything here is copied by engine_submit_take() except `prompt`, which it takes over (malloc'ed),
  * also when it fails. */
 struct engine_job {
     struct engine_model *model;
-    int32_t *prompt;
-    size_t n_prompt;   /* 1 .. context-1 */
-    size_t max_tokens; /* prompt + max_tokens may not exceed the context; 0 = no generation */
-    unsigned choices;  /* sequences from this prompt, 1 .. LIMIT_CHOICES */
+    enum engine_task task;
+    int32_t *prompt;             /* of an encoder-decoder: the source */
+    size_t n_prompt;             /* 1 .. context-1 */
+    const uint8_t *types;        /* token types of the prompt, or NULL: all 0; not for GENERATE */
+    const uint32_t *masked;      /* FILL: positions in the prompt, ascending */
+    size_t n_masked;             /* 1 .. LIMIT_MASKED */
+    enum engine_pooling pooling; /* EMBED */
+    struct engine_beams beams;   /* GENERATE; with beams `choices` best hypotheses are told, best first */
+    uint32_t no_repeat_ngram;    /* GENERATE: no such n-gram twice, a decoder's prompt included; 0 = off */
+    size_t max_tokens;           /* prompt + max_tokens may not exceed the context; 0 = no generation */
+    unsigned choices;            /* sequences from this prompt, 1 .. LIMIT_CHOICES */
     struct engine_sampling sampling;
     const struct engine_text *stop; /* stop strings: excluded from the text, also across tokens */
     size_t n_stop;
@@ -64,7 +111,7 @@ struct engine_job {
     void *user;
 };
 
-enum engine_event_kind { ENGINE_EVENT_PROMPT, ENGINE_EVENT_STEP, ENGINE_EVENT_FINAL };
+enum engine_event_kind { ENGINE_EVENT_PROMPT, ENGINE_EVENT_STEP, ENGINE_EVENT_RESULT, ENGINE_EVENT_FINAL };
 enum engine_finish { ENGINE_FINISH_NONE, ENGINE_FINISH_STOP, ENGINE_FINISH_LENGTH, ENGINE_FINISH_ERROR };
 
 struct engine_alternative {
@@ -89,14 +136,19 @@ struct engine_usage {
 struct engine_event {
     enum engine_event_kind kind;
     uint64_t job;
-    unsigned choice;                   /* PROMPT, STEP */
-    const struct engine_token *tokens; /* PROMPT: prompt tokens in order; STEP: what was just generated */
+    unsigned choice; /* PROMPT, STEP */
+    const struct engine_token
+        *tokens; /* PROMPT: prompt tokens in order; STEP: what was just generated; RESULT of
+                    FILL: one per masked position, id and log probability of the best */
     size_t n_tokens;
     const char *text; /* STEP: whole code points that are now certain (no stop string can begin in them) */
     size_t text_len;
     enum engine_finish finish; /* STEP: not NONE on the choice's last */
     const char *stop_string;   /* when a stop string ended it; else NULL.  stop_len bytes */
     size_t stop_len;
+    double score;        /* STEP with beams: of the hypothesis, which comes whole in one event */
+    const float *values; /* RESULT: (n_rows, n_cols) */
+    size_t n_rows, n_cols;
     uint64_t time_ns;          /* clock_ns() when it was made */
     struct engine_usage usage; /* FINAL */
     const struct error *error; /* FINAL: NULL when all is well */

@@ -4,12 +4,21 @@
 #define LOQUAT_BASE_LIMITS_H
 
 /* Files. */
-#define LIMIT_TAKE        (64u << 20) /* one bytes_take(): larger than any single string of a real file */
-#define LIMIT_FILE_ARENA  (1u << 30)  /* what the header, vocabulary and template of one checkpoint may use */
-#define LIMIT_TENSORS     65536       /* llama 405B has 1,138 */
-#define LIMIT_TENSOR_NAME 256         /* ggml allows 64 */
-#define LIMIT_DIMENSIONS  4           /* as ggml */
-#define LIMIT_KEYS        65536
+#define LIMIT_TAKE           (64u << 20) /* one bytes_take(): larger than any single string of a real file */
+#define LIMIT_FILE_ARENA     (1u << 30) /* what the header, vocabulary and template of one checkpoint may use */
+#define LIMIT_TENSORS        65536      /* llama 405B has 1,138 */
+#define LIMIT_TENSOR_NAME    256        /* ggml allows 64 */
+#define LIMIT_DIMENSIONS     4          /* as ggml */
+#define LIMIT_KEYS           65536
+#define LIMIT_MARIAN_OPTIONS (1 << 20) /* special:model.yml; real ones have 2 KiB */
+#define LIMIT_ZIP_ENTRIES    (1 << 20) /* each tensor of a PyTorch file is one */
+#define LIMIT_EXPANDED_TENSOR                                                                                \
+    (64 << 20) /* bytes of a PyTorch tensor that repeats few elements (stride 0), as position ids do */
+#define LIMIT_NGRAM_ORDER         16         /* KenLM is built for 6 */
+#define LIMIT_NGRAMS              (1u << 28) /* of all orders: some 8 GB of text */
+#define LIMIT_ARPA_LINE           (64 << 10)
+#define LIMIT_ARPA_EXPANSION      100 /* times that gzip may make a list of n-grams smaller; 5 is usual */
+#define LIMIT_ARPA_FREE_EXPANSION (64 << 20) /* below this many bytes nobody looks */
 #define LIMIT_METADATA_VALUES                                                                                \
     (1 << 20) /* kept as JSON, elements of arrays included; real files have under 1,000 */
 #define LIMIT_VOCABULARY          4000000 /* the largest published ones have 262,144 */
@@ -41,6 +50,8 @@
 #define LIMIT_LOGIT_BIAS    1024
 #define LIMIT_CHOICES       128
 #define LIMIT_TOP_LOGPROBS  20
+#define LIMIT_MASKED        64
+#define LIMIT_BEAMS         16
 #define LIMIT_PROMPTS       2048 /* prompts, texts or questions in one request */
 #define LIMIT_REQUEST_ARENA (512u << 20)
 #define LIMIT_REQUEST_ID    128

@@ -22,11 +22,12 @@ struct candidate {
 };
 
 struct sampler {
+    struct sampler_setup setup; /* prompt is not kept */
     struct engine_sampling options;
     struct engine_logit_bias *bias;
-    unsigned choice;
     size_t vocabulary;
     bool penalties;
+    bool changes;           /* anything that edits the row */
     uint32_t *output_count; /* (vocabulary), only with penalties */
     bool *in_prompt;
     int32_t *seen; /* distinct ids of prompt and output */
@@ -66,18 +67,20 @@ static int prepare_penalties(struct sampler *s, const int32_t *prompt, size_t n)
     return 0;
 }
 
-int sampler_create(const struct engine_sampling *options, unsigned choice, size_t vocabulary,
-                   const int32_t *prompt, size_t n, struct sampler **out, struct error *e)
+int sampler_create(const struct sampler_setup *setup, struct sampler **out, struct error *e)
 {
+    const struct engine_sampling *options = setup->options;
     struct sampler *s = calloc(1, sizeof *s);
     if (!s)
         return error_no_memory(e);
+    s->setup = *setup;
+    s->setup.prompt = NULL;
     s->options = *options;
-    s->choice = choice;
-    s->vocabulary = vocabulary;
+    s->vocabulary = setup->vocabulary;
     s->penalties = options->repetition_penalty != 1.0f || options->presence_penalty != 0.0f ||
                    options->frequency_penalty != 0.0f;
-    if (s->penalties && prepare_penalties(s, prompt, n) < 0)
+    s->changes = s->penalties || options->n_bias || setup->no_repeat_ngram || setup->n_suppressed;
+    if (s->penalties && prepare_penalties(s, setup->prompt, setup->n_prompt) < 0)
         goto fail;
     if (options->n_bias) {
         s->bias = malloc(options->n_bias * sizeof *s->bias);
@@ -112,6 +115,19 @@ void sampler_accept(struct sampler *s, int32_t token)
         s->seen[s->n_seen++] = token;
 }
 
+void sampler_copy(struct sampler *to, const struct sampler *from)
+{
+    if (!from->penalties)
+        return;
+    for (size_t i = 0; i < to->n_seen; i++)
+        to->output_count[to->seen[i]] = 0;
+    for (size_t i = 0; i < from->n_seen; i++) {
+        to->seen[i] = from->seen[i];
+        to->output_count[from->seen[i]] = from->output_count[from->seen[i]];
+    }
+    to->n_seen = from->n_seen;
+}
+
 static void apply_bias(const struct sampler *s, float *logits)
 {
     for (size_t i = 0; i < s->options.n_bias; i++)
@@ -131,10 +147,42 @@ static void apply_penalties(const struct sampler *s, float *logits)
     }
 }
 
+/* Every token that would complete an n-gram which is there already. */
+static void ban_ngrams(const struct sampler *s, float *logits, const int32_t *tokens, size_t n)
+{
+    size_t size = s->setup.no_repeat_ngram;
+    if (size == 0 || n < size)
+        return;
+    const int32_t *begun = tokens + n + 1 - size; /* the size-1 last tokens */
+    for (size_t i = 0; i + size <= n; i++) {
+        if (memcmp(tokens + i, begun, (size - 1) * sizeof *tokens) == 0)
+            logits[tokens[i + size - 1]] = -INFINITY;
+    }
+}
+
+/* The only token that may follow n tokens, or -1. */
+static int32_t forced_token(const struct sampler *s, size_t n)
+{
+    size_t generated = n - s->setup.n_prompt;
+    if (s->setup.forced_eos >= 0 && generated + 1 == s->setup.max_tokens)
+        return s->setup.forced_eos;
+    return s->setup.forced_bos >= 0 && generated == 0 ? s->setup.forced_bos : -1;
+}
+
+static void apply_changes(const struct sampler *s, float *row, const int32_t *tokens, size_t n)
+{
+    apply_bias(s, row);
+    if (s->penalties)
+        apply_penalties(s, row);
+    ban_ngrams(s, row, tokens, n);
+    for (size_t i = 0; i < s->setup.n_suppressed; i++)
+        row[s->setup.suppressed[i]] = -INFINITY;
+}
+
 /* A number in [0, 1) from 53 bits. */
 static double draw(const struct sampler *s, size_t position)
 {
-    uint64_t h = hash_mix(hash_mix(hash_mix(0x6c6f71756174u, s->options.seed), s->choice), position);
+    uint64_t h = hash_mix(hash_mix(hash_mix(0x6c6f71756174u, s->options.seed), s->setup.choice), position);
     return (double)(h >> 11) * 0x1p-53;
 }
 
@@ -263,28 +311,44 @@ static int32_t sample(const struct sampler *s, const float *logits, size_t posit
     return draw_from(c, n, draw(s, position));
 }
 
-int32_t sampler_pick(const struct sampler *s, const float *logits, size_t position,
+int32_t sampler_pick(const struct sampler *s, const float *logits, const int32_t *tokens, size_t n,
                      struct sampler_scratch *scratch)
 {
-    bool changed = s->penalties || s->options.n_bias;
     bool greedy = s->options.temperature < GREEDY_BELOW;
-    if (!changed && greedy)
+    int32_t forced = forced_token(s, n);
+    if (forced >= 0)
+        return forced;
+    if (!s->changes && greedy)
         return (int32_t)row_argmax(logits, s->vocabulary);
     size_t row_bytes = (s->vocabulary * sizeof(float) + 63) & ~(size_t)63;
     char *memory = scratch_take(scratch, row_bytes + s->vocabulary * sizeof(struct candidate));
     if (!memory)
         return -1;
     float *row = (float *)(void *)memory;
-    if (changed) {
+    if (s->changes) {
         memcpy(row, logits, s->vocabulary * sizeof *row);
-        apply_bias(s, row);
-        if (s->penalties)
-            apply_penalties(s, row);
+        apply_changes(s, row, tokens, n);
         logits = row;
     }
     if (greedy)
         return (int32_t)row_argmax(logits, s->vocabulary);
-    return sample(s, logits, position, (struct candidate *)(void *)(memory + row_bytes));
+    return sample(s, logits, n, (struct candidate *)(void *)(memory + row_bytes));
+}
+
+const float *sampler_scores(const struct sampler *s, const float *logits, float total, const int32_t *tokens,
+                            size_t n, struct sampler_scratch *scratch)
+{
+    float *row = scratch_take(scratch, s->vocabulary * sizeof *row);
+    if (!row)
+        return NULL;
+    int32_t forced = forced_token(s, n);
+    for (size_t i = 0; i < s->vocabulary; i++)
+        row[i] = forced >= 0 ? -INFINITY : logits[i] - total;
+    if (forced >= 0)
+        row[forced] = 0;
+    else
+        apply_changes(s, row, tokens, n);
+    return row;
 }
 
 void logprobs_of(const struct kernel_set *kernels, const float *logits, size_t vocabulary, unsigned n_top,

@@ -50,16 +50,19 @@ static int read_identity(struct gguf *g, struct error *e)
         return error_set(e, ERROR_BAD_FORMAT, "general.architecture is not a string");
     g->checkpoint.architecture = json_string_value(architecture);
     g->checkpoint.name = json_string_value(json_object_get(g->config, "general.name"));
+    g->checkpoint.source_language = json_string_value(json_object_get(g->config, CHECKPOINT_SOURCE_LANGUAGE));
+    g->checkpoint.target_language = json_string_value(json_object_get(g->config, CHECKPOINT_TARGET_LANGUAGE));
     g->checkpoint.format = g->version == 2 ? "GGUF v2" : "GGUF v3";
     return 0;
 }
 
-static void close_gguf(struct checkpoint *c)
+void gguf_close(struct checkpoint *c)
 {
     struct gguf *g = c->impl;
     string_table_free(&g->keys);
     string_table_free(&g->tensor_names);
     json_decref(g->config);
+    json_decref(g->pipeline);
     arena_free(g->arena);
     bytes_close(g->file);
     free(g);
@@ -88,10 +91,10 @@ int gguf_open_take(struct bytes *b, struct checkpoint **out, struct error *e)
     }
     g->file = b;
     g->checkpoint.impl = g;
-    g->checkpoint.close = close_gguf;
+    g->checkpoint.close = gguf_close;
     g->checkpoint.file_bytes = bytes_size(b);
     if (read_all(g, e) < 0) {
-        close_gguf(&g->checkpoint);
+        gguf_close(&g->checkpoint);
         return -1;
     }
     g->checkpoint.config = g->config;

@@ -6,6 +6,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/string_table.h"
 #include "engine/formats/checkpoint.h"
+#include "engine/formats/checkpoint_write.h"
 
 struct gguf {
     struct checkpoint checkpoint;
@@ -25,7 +26,9 @@ struct gguf {
     float *scores;
     int32_t *types;
     struct text_view *merges;
-    size_t n_tokens, n_scores, n_types, n_merges;
+    char *charsmap;
+    size_t n_tokens, n_scores, n_types, n_merges, n_charsmap;
+    json_t *pipeline; /* array: objects that the tokenizer spec borrows; owned */
 };
 
 /* A length and that many bytes, borrowed until the next take. */
@@ -39,6 +42,14 @@ int gguf_read_metadata(struct gguf *g, struct error *e);
 int gguf_read_vocabulary_array(struct gguf *g, const char *key, uint32_t value_type, struct error *e);
 /* checkpoint.tokenizer from the arrays and config. */
 int gguf_build_tokenizer(struct gguf *g, struct error *e);
+
+/* The same from what loquat's own files say: tokenizer.huggingface.json instead of the arrays, and the rest.
+ */
+int gguf_read_huggingface(struct gguf *g, const char *text, struct error *e);
+int gguf_read_rest(struct gguf *g, struct error *e);
+/* A tokenizer under GGUF's keys in a JSON object, arrays included; a checkpoint without tensors. */
+int gguf_words_open(const json_t *words, struct checkpoint **out, struct error *e);
+void gguf_close(struct checkpoint *c);
 
 /* n_tensors entries, then their place in the file. */
 int gguf_read_tensors(struct gguf *g, struct error *e);

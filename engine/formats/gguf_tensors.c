@@ -3,8 +3,9 @@
 #include "engine/formats/gguf.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "engine/formats/tensor_directory.h"
 
 enum { DEFAULT_ALIGNMENT = 32, MAX_ALIGNMENT = 1 << 20, LEAST_ENTRY_BYTES = 8 + 4 + 8 + 4 + 8 };
 
@@ -25,11 +26,9 @@ static int read_name(struct gguf *g, struct tensor_info *t, int32_t index, struc
     size_t len;
     uint64_t at = bytes_offset(g->file);
     TRY(gguf_string(g, LIMIT_TENSOR_NAME, &text, &len, "a tensor name", e));
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)text[i] < 0x20 || (unsigned char)text[i] > 0x7E)
-            return error_at(e, ERROR_BAD_FORMAT, at, "the name of tensor %" PRId32 " is not printable ASCII",
-                            index);
-    }
+    if (!tensor_name_ok(text, len))
+        return error_at(e, ERROR_BAD_FORMAT, at, "the name of tensor %" PRId32 " is not printable text",
+                        index);
     char *name = arena_copy(g->arena, text, len);
     if (!name)
         return error_no_memory(e);
@@ -39,7 +38,7 @@ static int read_name(struct gguf *g, struct tensor_info *t, int32_t index, struc
     return 0;
 }
 
-static int read_dims(struct gguf *g, struct tensor_info *t, uint64_t *elements, struct error *e)
+static int read_dims(struct gguf *g, struct tensor_info *t, struct error *e)
 {
     uint64_t at = bytes_offset(g->file);
     uint32_t n;
@@ -49,17 +48,13 @@ static int read_dims(struct gguf *g, struct tensor_info *t, uint64_t *elements, 
                         "tensor %s has %" PRIu32 " dimensions; it must be from 1 to %d", t->name, n,
                         LIMIT_DIMENSIONS);
     t->n_dims = n;
-    uint64_t product = 1;
     for (unsigned i = 0; i < LIMIT_DIMENSIONS; i++) {
         t->dims[i] = 1;
         if (i < n)
             TRY(bytes_u64(g->file, &t->dims[i], t->name, e));
         if (t->dims[i] == 0)
             return error_at(e, ERROR_BAD_FORMAT, at, "tensor %s has a dimension of 0", t->name);
-        if (__builtin_mul_overflow(product, t->dims[i], &product) || product > INT64_MAX)
-            return error_at(e, ERROR_BAD_FORMAT, at, "tensor %s has too many elements", t->name);
     }
-    *elements = product;
     return 0;
 }
 
@@ -80,27 +75,14 @@ static int read_dtype(struct gguf *g, struct tensor_info *t, struct error *e)
     return error_at(e, ERROR_BAD_FORMAT, at, "tensor %s is of unknown type %" PRIu32, t->name, id);
 }
 
-static int compute_bytes(struct tensor_info *t, uint64_t elements, uint64_t at, struct error *e)
-{
-    const struct dtype_row *row = dtype_row(t->dtype);
-    if (t->dims[0] % row->block_values != 0)
-        return error_at(e, ERROR_BAD_FORMAT, at,
-                        "tensor %s has rows of %" PRIu64 " values, not a multiple of %zu (%s)", t->name,
-                        t->dims[0], row->block_values, row->name);
-    if (__builtin_mul_overflow(elements / row->block_values, row->block_bytes, &t->bytes))
-        return error_at(e, ERROR_BAD_FORMAT, at, "tensor %s has too many elements", t->name);
-    return 0;
-}
-
 /* at: where the entry starts, for errors that show only when the whole directory is known. */
 static int read_entry(struct gguf *g, struct tensor_info *t, int32_t index, uint64_t *at, struct error *e)
 {
-    uint64_t elements = 0;
     *at = bytes_offset(g->file);
     TRY(read_name(g, t, index, e));
-    TRY(read_dims(g, t, &elements, e));
+    TRY(read_dims(g, t, e));
     TRY(read_dtype(g, t, e));
-    TRY(compute_bytes(t, elements, *at, e));
+    TRY(tensor_directory_size(t, *at, e));
     return bytes_u64(g->file, &t->offset, t->name, e);
 }
 
@@ -138,33 +120,6 @@ static int place_tensor(const struct gguf *g, struct tensor_info *t, uint64_t da
     return 0;
 }
 
-static int by_offset(const void *a, const void *b)
-{
-    const struct tensor_info *x = *(const struct tensor_info *const *)a,
-                             *y = *(const struct tensor_info *const *)b;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-static int check_overlap(const struct tensor_info *tensors, size_t n, struct error *e)
-{
-    if (n < 2)
-        return 0;
-    const struct tensor_info **sorted = calloc(n, sizeof(const struct tensor_info *));
-    if (!sorted)
-        return error_no_memory(e);
-    int status = 0;
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = &tensors[i];
-    qsort(sorted, n, sizeof(const struct tensor_info *), by_offset);
-    for (size_t i = 1; i < n && status == 0; i++) {
-        if (sorted[i]->offset - sorted[i - 1]->offset < sorted[i - 1]->bytes)
-            status = error_at(e, ERROR_BAD_FORMAT, sorted[i]->offset, "the tensors %s and %s overlap",
-                              sorted[i - 1]->name, sorted[i]->name);
-    }
-    free(sorted);
-    return status;
-}
-
 static const struct tensor_info *find_tensor(const struct tensor_source *s, const char *name)
 {
     const struct gguf *g = (const struct gguf *)((const char *)s - offsetof(struct gguf, source));
@@ -199,7 +154,7 @@ int gguf_read_tensors(struct gguf *g, struct error *e)
     uint64_t data = (bytes_offset(g->file) + alignment - 1) & ~(alignment - 1);
     for (size_t i = 0; i < n; i++)
         TRY(place_tensor(g, &tensors[i], data, alignment, places[i], e));
-    TRY(check_overlap(tensors, n, e));
+    TRY(tensor_directory_check_overlap(tensors, n, e));
     g->source =
         (struct tensor_source){.count = n, .tensors = tensors, .find = find_tensor, .read = read_tensor};
     return 0;

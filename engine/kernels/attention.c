@@ -126,6 +126,7 @@ static void attention_chunk(void *context, size_t chunk, unsigned worker)
                                .pages = s->pages,
                                .kv_head = kv_head,
                                .first_position = s->first_position + row,
+                               .n_keys = s->n_keys,
                                .rows = s->rows - row < c->tile_rows ? s->rows - row : c->tile_rows,
                                .q = c->q + at,
                                .out = c->out + at};

@@ -1,8 +1,10 @@
 /* avx2.c - a vector of 16 lanes is two registers of 8.  Compiled with -mavx2 -mfma -mf16c; select.c
  * lets it run only where processor and operating system have all of them.  Bodies: loops.inc.
- * Dots of bytes are pairs summed to 16 bits and must never saturate there:
- *   nibbles  15 * 127 * 2 * 8 = 30,480 for a whole block
- *   bytes    |w| * sign(q): 128 * 127 * 2 = 32,512 for one pair, since q is never -128 */
+ * Dots of bytes are pairs summed to 16 bits, `run` of them before they go to 32, and must never saturate:
+ *   2, 3, 4 bits  15 * 127 * 2 * 8 = 30,480 for a whole block
+ *   5 bits        31 * 127 * 2 * 4 = 31,496
+ *   6 bits        63 * 127 * 2 * 2 = 32,004
+ *   signed        |w| * sign(q): 128 * 127 * 2 = 32,512 for one pair, since q is never -128 */
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -133,6 +135,16 @@ static inline vf vf_zero_below(vf x, float low, vf v)
     return vf_of(eight_zero_below(x.low, low, v.low), eight_zero_below(x.high, low, v.high));
 }
 
+static inline __m256 eight_below(__m256 x, float limit, __m256 yes, __m256 no)
+{
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_LT_OQ));
+}
+
+static inline vf vf_below(vf x, float limit, vf yes, vf no)
+{
+    return vf_of(eight_below(x.low, limit, yes.low, no.low), eight_below(x.high, limit, yes.high, no.high));
+}
+
 static inline __m256 eight_exponent(__m256 shifted)
 {
     __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
@@ -208,72 +220,162 @@ static inline __m256i four_of(const int8_t *q)
     return _mm256_set1_epi32(four);
 }
 
-/* Eight rows of the panel (w: its first or second half) in 16-bit sums until the block ends. */
-static inline __attribute__((always_inline)) void half_nibbles(const uint8_t *w, const struct quant_block *a,
-                                                               size_t stride, int rows, __m256i *dot)
+static inline __m256 eight_bytes(__m128i v, bool is_signed)
 {
-    const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-        dot[r] = _mm256_setzero_si256();
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        __m256i pairs = _mm256_loadu_si256((const void *)(w + 64 * j));
-        __m256i low = _mm256_and_si256(pairs, mask);
-        __m256i high = _mm256_and_si256(_mm256_srli_epi16(pairs, 4), mask);
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            const int8_t *q = a[(size_t)r * stride].q;
-            dot[r] = _mm256_add_epi16(dot[r], _mm256_maddubs_epi16(low, four_of(q + 4 * j)));
-            dot[r] = _mm256_add_epi16(dot[r], _mm256_maddubs_epi16(high, four_of(q + 16 + 4 * j)));
+    return _mm256_cvtepi32_ps(is_signed ? _mm256_cvtepi8_epi32(v) : _mm256_cvtepu8_epi32(v));
+}
+
+static inline vf sixteen_bytes(__m128i v, bool is_signed)
+{
+    return vf_of(eight_bytes(v, is_signed), eight_bytes(_mm_srli_si128(v, 8), is_signed));
+}
+
+static inline vf vf_load_u8(const uint8_t *p)
+{
+    return sixteen_bytes(_mm_loadu_si128((const void *)p), false);
+}
+
+static inline vf vf_load_i8(const uint8_t *p)
+{
+    return sixteen_bytes(_mm_loadu_si128((const void *)p), true);
+}
+
+static inline vf vf_load_u4_low(const uint8_t *p)
+{
+    return sixteen_bytes(_mm_and_si128(_mm_loadu_si128((const void *)p), _mm_set1_epi8(15)), false);
+}
+
+static inline vf vf_load_u4_high(const uint8_t *p)
+{
+    __m128i bytes = _mm_srli_epi16(_mm_loadu_si128((const void *)p), 4);
+    return sixteen_bytes(_mm_and_si128(bytes, _mm_set1_epi8(15)), false);
+}
+
+/* ---- digits: four columns of eight rows; w and j as in kernels.h ----------------------------- */
+
+typedef uint16_t shorts __attribute__((vector_size(32)));
+
+static inline __m256i load_32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const void *)p);
+}
+
+/* Moves bit `from` of every byte to bit `to` and keeps what `mask` says. */
+INLINE __m256i move_bits(__m256i v, int from, int to, int mask)
+{
+    shorts bits = (shorts)v;
+    bits = from > to ? bits >> (from - to) : bits << (to - from);
+    return _mm256_and_si256((__m256i)bits, _mm256_set1_epi8((char)mask));
+}
+
+INLINE __m256i nibbles(const uint8_t *w, int j)
+{
+    return move_bits(load_32(w + 64 * (j % 4)), j / 4 * 4, 0, 15);
+}
+
+INLINE __m256i pairs(const uint8_t *w, int j, int to)
+{
+    return move_bits(load_32(w + 64 * (j / 4)), j % 4 * 2, to, 3 << to);
+}
+
+INLINE __m256i single_bits(const uint8_t *w, int j, int to)
+{
+    return move_bits(load_32(w), j, to, 1 << to);
+}
+
+/* Stored bytes are w + 128; flipping the top bit gives w itself. */
+INLINE __m256i digits_of(enum digits digits, const uint8_t *w, int j)
+{
+    switch (digits) {
+    case DIGITS_2:
+        return pairs(w, j, 0);
+    case DIGITS_3:
+        return _mm256_or_si256(pairs(w, j, 0), single_bits(w + 128, j, 2));
+    case DIGITS_4:
+        return nibbles(w, j);
+    case DIGITS_5:
+        return _mm256_or_si256(nibbles(w, j), single_bits(w + 256, j, 4));
+    case DIGITS_6:
+        return _mm256_or_si256(nibbles(w, j), pairs(w + 256, j, 4));
+    case DIGITS_8:
+        return _mm256_xor_si256(load_32(w + 64 * j), _mm256_set1_epi8(-128));
+    case DIGITS_CODES: {
+        __m128i codes = _mm_loadu_si128((const void *)quant_codes);
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(codes), nibbles(w, j));
+    }
+    }
+    return _mm256_setzero_si256();
+}
+
+/* Groups of four columns whose products fit into 16 bits together. */
+INLINE int groups_in_16_bits(enum digits digits)
+{
+    switch (digits) {
+    case DIGITS_2:
+    case DIGITS_3:
+    case DIGITS_4:
+        return 8;
+    case DIGITS_5:
+        return 4;
+    case DIGITS_6:
+        return 2;
+    default:
+        return 1;
+    }
+}
+
+/* Products of pairs of columns in 16 bits; signed digits lend their sign to the activations. */
+INLINE __m256i pair_products(enum digits digits, __m256i digit, __m256i q)
+{
+    if (digits != DIGITS_8 && digits != DIGITS_CODES)
+        return _mm256_maddubs_epi16(digit, q);
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(digit), _mm256_sign_epi8(q, digit));
+}
+
+/* Adds groups [first, end) of eight rows (w: the panel's first half, or 32 bytes on) to dot. */
+INLINE void add_groups(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+                       int rows, int first, int end, __m256i *dot)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    int run = groups_in_16_bits(digits) < end - first ? groups_in_16_bits(digits) : end - first;
+    __m256i sum[TILE_ROWS];
+    UNROLL for (int j = first; j < end; j++)
+    {
+        __m256i digit = digits_of(digits, w, j);
+        UNROLL for (int r = 0; r < rows; r++)
+        {
+            __m256i product = pair_products(digits, digit, four_of(a[(size_t)r * stride].q + 4 * j));
+            sum[r] = (j - first) % run ? _mm256_add_epi16(sum[r], product) : product;
+            if ((j - first) % run == run - 1) {
+                __m256i wide = _mm256_madd_epi16(sum[r], ones);
+                dot[r] = j - first < run ? wide : _mm256_add_epi32(dot[r], wide);
+            }
         }
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-        dot[r] = _mm256_madd_epi16(dot[r], ones);
 }
 
-static inline __attribute__((always_inline)) void dots_nibbles(const uint8_t *w, const struct quant_block *a,
-                                                               size_t stride, int rows, vi *dot)
+INLINE void dots_whole(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+                       int rows, vi *dot)
 {
     __m256i low[TILE_ROWS], high[TILE_ROWS];
-    half_nibbles(w, a, stride, rows, low);
-    half_nibbles(w + 32, a, stride, rows, high);
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-        dot[r] = (vi){low[r], high[r]};
+    add_groups(digits, w, a, stride, rows, 0, 8, low);
+    add_groups(digits, w + 32, a, stride, rows, 0, 8, high);
+    UNROLL for (int r = 0; r < rows; r++) dot[r] = (vi){low[r], high[r]};
 }
 
-/* Stored bytes are w + 128; flipping the top bit gives w itself, so no 128 * sum is left to take off. */
-static inline __attribute__((always_inline)) void half_bytes(const uint8_t *w, const struct quant_block *a,
-                                                             size_t stride, int rows, __m256i *dot)
+INLINE void dots_halves(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+                        int rows, vi *low, vi *high)
 {
-    const __m256i flip = _mm256_set1_epi8(-128), ones = _mm256_set1_epi16(1);
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-        dot[r] = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) {
-        __m256i value = _mm256_xor_si256(_mm256_loadu_si256((const void *)(w + 64 * j)), flip);
-        __m256i size = _mm256_abs_epi8(value);
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            __m256i signed_q = _mm256_sign_epi8(four_of(a[(size_t)r * stride].q + 4 * j), value);
-            __m256i pairs = _mm256_maddubs_epi16(size, signed_q);
-            dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(pairs, ones));
-        }
+    __m256i dot[4][TILE_ROWS];
+    for (int i = 0; i < 2; i++) {
+        add_groups(digits, w + 32 * i, a, stride, rows, 0, 4, dot[i]);
+        add_groups(digits, w + 32 * i, a, stride, rows, 4, 8, dot[2 + i]);
     }
-}
-
-static inline __attribute__((always_inline)) void dots_bytes(const uint8_t *w, const struct quant_block *a,
-                                                             size_t stride, int rows, vi *dot)
-{
-    __m256i low[TILE_ROWS], high[TILE_ROWS];
-    half_bytes(w, a, stride, rows, low);
-    half_bytes(w + 32, a, stride, rows, high);
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-        dot[r] = (vi){low[r], high[r]};
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        low[r] = (vi){dot[0][r], dot[1][r]};
+        high[r] = (vi){dot[2][r], dot[3][r]};
+    }
 }
 
 #include "engine/kernels/loops.inc"

@@ -106,6 +106,11 @@ static inline vf vf_zero_below(vf x, float low, vf v)
     return _mm512_maskz_mov_ps((__mmask16)~below, v);
 }
 
+static inline vf vf_below(vf x, float limit, vf yes, vf no)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_LT_OQ), no, yes);
+}
+
 static inline vf vf_exponent(vf shifted)
 {
     __m512i power = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
@@ -157,45 +162,113 @@ static inline __m512i four_of(const int8_t *q)
     return _mm512_set1_epi32(four);
 }
 
-/* Two chains of four keep the latency of one row's sum short.  sum_factor: 0, or -128 for bytes. */
-static inline __attribute__((always_inline)) void
-dots_32(const __m512i *w, const struct quant_block *a, size_t stride, int32_t sum_factor, int rows, vi *dot)
+static inline vf vf_load_u8(const uint8_t *p)
 {
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++, a += stride) {
-        __m512i low = sum_factor ? _mm512_set1_epi32(sum_factor * a->sum) : _mm512_setzero_si512();
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)));
+}
+
+static inline vf vf_load_i8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
+}
+
+static inline vf vf_load_u4_low(const uint8_t *p)
+{
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+    return _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+}
+
+static inline vf vf_load_u4_high(const uint8_t *p)
+{
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+    return _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
+}
+
+/* ---- digits: four columns of 16 rows; w and j as in kernels.h -------------------------------- */
+
+typedef uint16_t shorts __attribute__((vector_size(64)));
+
+/* Moves bit `from` of every byte to bit `to` and keeps what `mask` says. */
+INLINE __m512i move_bits(__m512i v, int from, int to, int mask)
+{
+    shorts bits = (shorts)v;
+    bits = from > to ? bits >> (from - to) : bits << (to - from);
+    return _mm512_and_si512((__m512i)bits, _mm512_set1_epi8((char)mask));
+}
+
+INLINE __m512i nibbles(const uint8_t *w, int j)
+{
+    return move_bits(_mm512_loadu_si512(w + 64 * (j % 4)), j / 4 * 4, 0, 15);
+}
+
+INLINE __m512i pairs(const uint8_t *w, int j, int to)
+{
+    return move_bits(_mm512_loadu_si512(w + 64 * (j / 4)), j % 4 * 2, to, 3 << to);
+}
+
+INLINE __m512i single_bits(const uint8_t *w, int j, int to)
+{
+    return move_bits(_mm512_loadu_si512(w), j, to, 1 << to);
+}
+
+/* Unsigned digits for VNNI: bytes as stored, codes plus 128. */
+INLINE __m512i digits_of(enum digits digits, const uint8_t *w, int j)
+{
+    switch (digits) {
+    case DIGITS_2:
+        return pairs(w, j, 0);
+    case DIGITS_3:
+        return _mm512_or_si512(pairs(w, j, 0), single_bits(w + 128, j, 2));
+    case DIGITS_4:
+        return nibbles(w, j);
+    case DIGITS_5:
+        return _mm512_or_si512(nibbles(w, j), single_bits(w + 256, j, 4));
+    case DIGITS_6:
+        return _mm512_or_si512(nibbles(w, j), pairs(w + 256, j, 4));
+    case DIGITS_8:
+        return _mm512_loadu_si512(w + 64 * j);
+    case DIGITS_CODES: {
+        __m128i codes = _mm_xor_si128(_mm_loadu_si128((const void *)quant_codes), _mm_set1_epi8(-128));
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(codes), nibbles(w, j));
+    }
+    }
+    return _mm512_setzero_si512();
+}
+
+INLINE void dots_halves(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+                        int rows, vi *low, vi *high)
+{
+    __m512i part[8];
+    UNROLL for (int j = 0; j < 8; j++) part[j] = digits_of(digits, w, j);
+    UNROLL for (int r = 0; r < rows; r++, a += stride)
+    {
+        low[r] = high[r] = _mm512_setzero_si512();
+        UNROLL for (int j = 0; j < 4; j++)
+        {
+            low[r] = _mm512_dpbusd_epi32(low[r], part[j], four_of(a->q + 4 * j));
+            high[r] = _mm512_dpbusd_epi32(high[r], part[4 + j], four_of(a->q + 16 + 4 * j));
+        }
+    }
+}
+
+/* Two chains of four keep the latency of one row's sum short. */
+INLINE void dots_whole(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+                       int rows, vi *dot)
+{
+    bool is_signed = digits == DIGITS_8 || digits == DIGITS_CODES;
+    __m512i part[8];
+    UNROLL for (int j = 0; j < 8; j++) part[j] = digits_of(digits, w, j);
+    UNROLL for (int r = 0; r < rows; r++, a += stride)
+    {
+        __m512i low = is_signed ? _mm512_set1_epi32(-128 * a->sum) : _mm512_setzero_si512();
         __m512i high = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) {
-            low = _mm512_dpbusd_epi32(low, w[j], four_of(a->q + 4 * j));
-            high = _mm512_dpbusd_epi32(high, w[4 + j], four_of(a->q + 16 + 4 * j));
+        UNROLL for (int j = 0; j < 4; j++)
+        {
+            low = _mm512_dpbusd_epi32(low, part[j], four_of(a->q + 4 * j));
+            high = _mm512_dpbusd_epi32(high, part[4 + j], four_of(a->q + 16 + 4 * j));
         }
         dot[r] = _mm512_add_epi32(low, high);
     }
-}
-
-static inline __attribute__((always_inline)) void dots_nibbles(const uint8_t *w, const struct quant_block *a,
-                                                               size_t stride, int rows, vi *dot)
-{
-    const __m512i mask = _mm512_set1_epi8(15);
-    __m512i part[8];
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        __m512i pairs = _mm512_loadu_si512(w + 64 * j);
-        part[j] = _mm512_and_si512(pairs, mask);
-        part[4 + j] = _mm512_and_si512(_mm512_srli_epi16(pairs, 4), mask);
-    }
-    dots_32(part, a, stride, 0, rows, dot);
-}
-
-static inline __attribute__((always_inline)) void dots_bytes(const uint8_t *w, const struct quant_block *a,
-                                                             size_t stride, int rows, vi *dot)
-{
-    __m512i part[8];
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++)
-        part[j] = _mm512_loadu_si512(w + 64 * j);
-    dots_32(part, a, stride, -128, rows, dot);
 }
 
 #include "engine/kernels/loops.inc"

@@ -3,24 +3,40 @@
  * Weights are packed at load into panels of 16 output rows, the same layout for every kernel set,
  * so that a vector lane is an output row and no sum ever crosses lanes:
  *
- *   quantised, per panel, per block of 32 columns:
- *     Q4_0   16 f16 d            | 256 bytes: byte 64*j + 4*r + i (j < 4) holds column 4*j+i of row r in
- *     Q4_1   16 f16 d, 16 f16 m  |            its low nibble and column 4*(j+4)+i in its high nibble
- *     Q8_0   16 f16 d            | 512 bytes: byte 64*j + 4*r + i (j < 8) holds column 4*j+i, plus 128
- *   float (F32, F16, BF16): per panel, per column: 16 values, one a row
+ *   float (F32, F16, BF16): per panel, per column: 16 values, one a row.  F64 and integers become F32.
+ *   quantised: per panel, per block of columns, scales and then the digits of 32 columns:
+ *     Q4_0, Q5_0, Q8_0, IQ4_NL   16 f16 d            | digits              blocks of 32
+ *     Q4_1, Q5_1                 16 f16 d, 16 f16 m  | digits
+ *     Q3_K, Q6_K                 16 f16 d            | 8 of {16 int8 s, 16 int8 s', digits}   of 256
+ *     Q4_K, Q5_K                 16 f16 d, 16 f16 m  | 8 of {16 bytes s, 16 bytes n, digits}
+ *     Q2_K                       16 f16 d, 16 f16 m  | 8 of {16 bytes s + 16n, 16 bytes s' + 16n', digits}
+ *   (s, n: scale and minimum of 32 columns, or s, n of the first 16 and s', n' of the last), where
+ *   digits are planes of 64 bytes a bit; byte 4*r + i of 64 is of row r and, for 0 <= j < 8, column 4*j+i:
+ *     bytes      8 bits of Q8_0 (plus 128): 64 bytes j
+ *     nibbles    4 (low) bits of Q4, Q5, Q6_K, IQ4_NL: 64 bytes j % 4, the high nibble for j >= 4
+ *     pairs      2 low bits of Q2_K and Q3_K, 2 high ones of Q6_K: 64 bytes j / 4, from bit 2 * (j % 4) on
+ *     bits       the high bit of Q3_K and Q5: bit j
+ *   Digits are ggml's (quant_blocks.h), unsigned: zero is not yet taken off.
  *   Rows past the end of the matrix are zero.
  *
  * The int8 block arithmetic (quantised weights, any number of rows; the same bits on every set):
  *   activations, per 32 columns:  max = largest |x|;  dx = max / 127;  sum = sum of q;  sx = dx * (float)sum
  *   q = nearest-even(x * (127 / max)) clamped to +-127; all 0 when max is 0
- *   per output, blocks in ascending order, starting from 0, every fma explicit:
- *     Q4_0   acc = fma((float)(dot(w, q) - 8 * sum), d * dx, acc)
- *     Q4_1   acc = fma((float)dot(w, q), d * dx, acc); acc = fma(m, sx, acc)
- *     Q8_0   acc = fma((float)(dot(w, q) - 128 * sum), d * dx, acc)         w as stored (0..255)
+ *   per output, 32 columns after 32 columns in ascending order, starting from 0, every fma explicit:
+ *     Q4_0, Q5_0, Q8_0   acc = fma((float)(dot(w, q) - zero * sum), d * dx, acc)       zero: 8, 16, 128
+ *     IQ4_NL             acc = fma((float)dot(code[w], q), d * dx, acc)
+ *     Q4_1, Q5_1         acc = fma((float)dot(w, q), d * dx, acc); acc = fma(m, sx, acc)
+ *     Q4_K, Q5_K         acc = fma((float)dot(w, q), (d * s) * dx, acc); acc = fma(-m * n, sx, acc)
+ *   with dots and sums of the first 16 columns and, primed, of the last 16:
+ *     Q3_K, Q6_K         t = (float)(dot - zero * sum) * (d * s)                       zero: 4, 32
+ *                        t = fma((float)(dot' - zero * sum'), d * s', t); acc = fma(t, dx, acc)
+ *     Q2_K               t = (float)dot * (d * s); t = fma((float)dot', d * s', t)
+ *                        t = fma(-m * n, (float)sum, t); t = fma(-m * n', (float)sum', t)
+ *                        acc = fma(t, dx, acc)
  *   a bias is added last with a plain addition.
  * Float weights: acc = fma(w, x, acc) over ascending columns from 0, then the bias.
  * Norms and sums over a row run in 16 virtual lanes (element i into lane i % 16, in order, fma for
- * products), folded 8+8, 4+4, 2+2, 1+1.  exp is exp_poly() of kernels/math.inc everywhere.
+ * products), folded 8+8, 4+4, 2+2, 1+1.  exp and the activations are kernels/math.inc's everywhere.
  * Everything is compiled with -ffp-contract=off.
  *
  * Kernel sets are rows of select.c; each fills struct kernel_set.  `openblas` computes in float
@@ -60,14 +76,15 @@ const struct kernel_set *exec_kernels(const struct exec *x);
 /* ---- weights -------------------------------------------------------------------------------- */
 
 struct weight {
-    enum dtype dtype;
+    enum dtype dtype;  /* of the panels: F32 where a tensor held F64 or integers */
     size_t rows, cols; /* output and input features */
     void *panels;      /* ceil(rows/16) panels, 64-byte aligned; owned */
     size_t bytes;
 };
 
-/* Reads tensor t (dims {cols, rows}) piece by piece and packs it, in parallel.  Quantised columns
- * must be a multiple of 32.  On error *w is empty. */
+/* Reads tensor t (dims {cols, rows}) piece by piece and packs it, in parallel; of t only the name, dtype,
+ * dims and bytes are used, the rest is between t and s.  Quantised columns must be whole blocks of 32 or
+ * 256.  On error *w is empty. */
 int weight_load(struct exec *x, const struct tensor_source *s, const struct tensor_info *t, struct weight *w,
                 struct error *e);
 /* The same from memory: rows*cols values in dtype layout, row after row. */
@@ -100,8 +117,25 @@ void rms_norm(struct exec *e, float *out, const float *x, size_t rows, size_t co
               float eps);
 /* x += y, n floats. */
 void add_to(struct exec *e, float *x, const float *y, size_t n);
-/* gate = silu(gate) * up, n floats. */
-void silu_gate(struct exec *e, float *gate, const float *up, size_t n);
+/* LayerNorm (Ba et al., 2016): out = (x - mean) / sqrt(variance + eps) * scale + bias; bias may be NULL. */
+void layer_norm(struct exec *e, float *out, const float *x, size_t rows, size_t cols, const float *scale,
+                const float *bias, float eps);
+/* x *= factor, n floats. */
+void scale_by(struct exec *e, float *x, float factor, size_t n);
+
+enum activation {
+    ACTIVATION_NONE,
+    ACTIVATION_RELU,
+    ACTIVATION_GELU,      /* x * (1 + erf(x / sqrt(2))) / 2 (Hendrycks & Gimpel, 2016) */
+    ACTIVATION_GELU_TANH, /* its tanh form: "gelu_new", "gelu_pytorch_tanh" */
+    ACTIVATION_SILU,      /* x * sigmoid(x): "swish" */
+    ACTIVATION_TANH,
+    ACTIVATION_SIGMOID
+};
+/* x = f(x), n floats. */
+void activate(struct exec *e, enum activation f, float *x, size_t n);
+/* gate = f(gate) * up, n floats. */
+void activate_gate(struct exec *e, enum activation f, float *gate, const float *up, size_t n);
 
 /* Rotary position embedding (Su et al., 2021) in place on x (rows, heads, head_dim); the first 2*half
  * values of a head turn.  table (positions, half, {cos, sin}); position[r] picks a row of it.
@@ -126,6 +160,11 @@ struct attention_shape {
     size_t window;       /* a query sees this many last positions, itself included; 0 = all before it */
     enum dtype kv_dtype; /* DTYPE_F16 or DTYPE_F32 */
     size_t offset;       /* of this layer in a page, bytes; a multiple of 64 */
+    bool all_keys;       /* encoders, cross attention: every query sees the span's n_keys keys; no window */
+    /* Added to scaled scores, or NULL: bias[h * (2 * bias_half + 1) + bias_half + clamp(key - query,
+     * -bias_half, bias_half)] for query head h (T5's relative positions, its buckets spread out). */
+    const float *bias;
+    size_t bias_half;
 };
 size_t attention_layer_bytes(size_t kv_heads, size_t head_dim, enum dtype kv_dtype); /* multiple of 64 */
 
@@ -134,17 +173,20 @@ struct attention_span {
     size_t first_row, rows;
     size_t first_position;
     void *const *pages; /* pages[i] holds positions 32*i … 32*i+31 */
+    size_t n_keys;      /* with all_keys: how many the pages hold; else unused */
 };
 
 /* Writes k, v (all rows, kv_heads, head_dim) into the pages. */
 void attention_store(struct exec *e, const struct attention_shape *shape, const struct attention_span *spans,
                      size_t n_spans, const float *k, const float *v);
 
-/* Causal attention of q (all rows, heads, head_dim) over the stored pages into out (same shape).
+/* Attention of q (all rows, heads, head_dim) over the stored pages into out (same shape), causal or over
+ * all keys.  Any head_dim; heads a multiple of kv_heads.
  * Softmax runs page by page at absolute positions (Milakov & Gimelshein, 2018): scores are
- * fma over head_dim in ascending order per token, then times scale; per page m' = max(m, page's max),
- * l = l * exp(m - m') + sum, acc = acc * exp(m - m') then fma(p, v, acc) over ascending tokens.
- * A query's bits depend only on its position and the pages' contents.  -1 when scratch memory is out. */
+ * fma over head_dim in ascending order per token, then times scale, then plus bias; per page m' = max(m,
+ * page's max), l = l * exp(m - m') + sum, acc = acc * exp(m - m') then fma(p, v, acc) over ascending tokens.
+ * A query's bits depend only on its position, n_keys and the pages' contents; without keys it gives 0.  -1
+ * when scratch memory is out. */
 int attention(struct exec *e, const struct attention_shape *shape, const struct attention_span *spans,
               size_t n_spans, const float *q, float *out);
 

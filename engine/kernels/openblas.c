@@ -18,49 +18,18 @@ static size_t scratch_floats(size_t cols)
     return cols * EXPAND_COLS;
 }
 
-static float half_at(const uint8_t *p)
-{
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return f16_to_f32(h);
-}
-
 /* Each expands one panel into out (cols, 16) with EXPAND_COLS floats between columns. */
 typedef void expand_fn(const uint8_t *panel, size_t cols, float *out);
 
-static void expand_nibbles(const uint8_t *panel, size_t cols, float *out, size_t scales)
+static void expand_blocks(enum dtype dtype, const uint8_t *panel, size_t cols, float *out)
 {
-    for (size_t b = 0; b < cols / QUANT_BLOCK;
-         b++, panel += 32 * scales + 256, out += QUANT_BLOCK * EXPAND_COLS) {
+    size_t values = dtype_row(dtype)->block_values;
+    float row[QUANT_VALUES_MAX];
+    for (size_t c = 0; c < cols; c += values, panel += panel_block_bytes(dtype), out += values * EXPAND_COLS)
         for (size_t r = 0; r < PANEL_ROWS; r++) {
-            float d = half_at(panel + 2 * r), m = scales == 2 ? half_at(panel + 32 + 2 * r) : -8 * d;
-            const uint8_t *w = panel + 32 * scales + 4 * r;
-            for (size_t i = 0; i < 16; i++) {
-                uint8_t pair = w[64 * (i / 4) + i % 4];
-                out[i * EXPAND_COLS + r] = (float)(pair & 15) * d + m;
-                out[(16 + i) * EXPAND_COLS + r] = (float)(pair >> 4) * d + m;
-            }
-        }
-    }
-}
-
-static void expand_q4_0(const uint8_t *panel, size_t cols, float *out)
-{
-    expand_nibbles(panel, cols, out, 1);
-}
-
-static void expand_q4_1(const uint8_t *panel, size_t cols, float *out)
-{
-    expand_nibbles(panel, cols, out, 2);
-}
-
-static void expand_q8_0(const uint8_t *panel, size_t cols, float *out)
-{
-    for (size_t b = 0; b < cols / QUANT_BLOCK; b++, panel += 32 + 512, out += QUANT_BLOCK * EXPAND_COLS)
-        for (size_t r = 0; r < PANEL_ROWS; r++) {
-            float d = half_at(panel + 2 * r);
-            for (size_t i = 0; i < QUANT_BLOCK; i++)
-                out[i * EXPAND_COLS + r] = (float)(panel[32 + 64 * (i / 4) + 4 * r + i % 4] - 128) * d;
+            panel_values(dtype, panel, r, row);
+            for (size_t i = 0; i < values; i++)
+                out[i * EXPAND_COLS + r] = row[i];
         }
 }
 
@@ -80,6 +49,61 @@ static void expand_bf16(const uint8_t *panel, size_t cols, float *out)
 {
     for (size_t i = 0; i < cols; i++)
         dtype_to_f32(DTYPE_BF16, panel + i * PANEL_ROWS * 2, PANEL_ROWS, out + i * EXPAND_COLS);
+}
+
+static void expand_q4_0(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q4_0, panel, cols, out);
+}
+
+static void expand_q4_1(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q4_1, panel, cols, out);
+}
+
+static void expand_q8_0(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q8_0, panel, cols, out);
+}
+
+static void expand_q5_0(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q5_0, panel, cols, out);
+}
+
+static void expand_q5_1(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q5_1, panel, cols, out);
+}
+
+static void expand_q2_k(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q2_K, panel, cols, out);
+}
+
+static void expand_q3_k(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q3_K, panel, cols, out);
+}
+
+static void expand_q4_k(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q4_K, panel, cols, out);
+}
+
+static void expand_q5_k(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q5_K, panel, cols, out);
+}
+
+static void expand_q6_k(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_Q6_K, panel, cols, out);
+}
+
+static void expand_iq4_nl(const uint8_t *panel, size_t cols, float *out)
+{
+    expand_blocks(DTYPE_IQ4_NL, panel, cols, out);
 }
 
 static void add_bias(const struct linear_tile *t, size_t col, size_t n)
@@ -121,6 +145,46 @@ static void linear_q8_0(const struct linear_tile *t)
     linear_with(t, expand_q8_0);
 }
 
+static void linear_q5_0(const struct linear_tile *t)
+{
+    linear_with(t, expand_q5_0);
+}
+
+static void linear_q5_1(const struct linear_tile *t)
+{
+    linear_with(t, expand_q5_1);
+}
+
+static void linear_q2_k(const struct linear_tile *t)
+{
+    linear_with(t, expand_q2_k);
+}
+
+static void linear_q3_k(const struct linear_tile *t)
+{
+    linear_with(t, expand_q3_k);
+}
+
+static void linear_q4_k(const struct linear_tile *t)
+{
+    linear_with(t, expand_q4_k);
+}
+
+static void linear_q5_k(const struct linear_tile *t)
+{
+    linear_with(t, expand_q5_k);
+}
+
+static void linear_q6_k(const struct linear_tile *t)
+{
+    linear_with(t, expand_q6_k);
+}
+
+static void linear_iq4_nl(const struct linear_tile *t)
+{
+    linear_with(t, expand_iq4_nl);
+}
+
 static void linear_f32(const struct linear_tile *t)
 {
     linear_with(t, expand_f32);
@@ -149,6 +213,14 @@ static void complete(const struct kernel_set *rest)
     openblas.linear[DTYPE_Q4_0] = linear_q4_0;
     openblas.linear[DTYPE_Q4_1] = linear_q4_1;
     openblas.linear[DTYPE_Q8_0] = linear_q8_0;
+    openblas.linear[DTYPE_Q5_0] = linear_q5_0;
+    openblas.linear[DTYPE_Q5_1] = linear_q5_1;
+    openblas.linear[DTYPE_Q2_K] = linear_q2_k;
+    openblas.linear[DTYPE_Q3_K] = linear_q3_k;
+    openblas.linear[DTYPE_Q4_K] = linear_q4_k;
+    openblas.linear[DTYPE_Q5_K] = linear_q5_k;
+    openblas.linear[DTYPE_Q6_K] = linear_q6_k;
+    openblas.linear[DTYPE_IQ4_NL] = linear_iq4_nl;
 }
 
 const struct kernel_set *kernel_set_openblas(const struct kernel_set *rest)

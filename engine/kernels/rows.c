@@ -39,12 +39,12 @@ static void run_spans(struct exec *e, size_t count, size_t size,
 struct norm_call {
     const struct kernel_set *set;
     float *out;
-    const float *x, *scale;
+    const float *x, *scale, *bias;
     size_t cols;
     float eps;
 };
 
-static void norm_rows(const void *context, size_t first, size_t count)
+static void rms_norm_rows(const void *context, size_t first, size_t count)
 {
     const struct norm_call *c = context;
     for (size_t r = first; r < first + count; r++)
@@ -54,8 +54,22 @@ static void norm_rows(const void *context, size_t first, size_t count)
 void rms_norm(struct exec *e, float *out, const float *x, size_t rows, size_t cols, const float *scale,
               float eps)
 {
-    struct norm_call c = {exec_kernels(e), out, x, scale, cols, eps};
-    run_spans(e, rows, cols, norm_rows, &c);
+    struct norm_call c = {exec_kernels(e), out, x, scale, NULL, cols, eps};
+    run_spans(e, rows, cols, rms_norm_rows, &c);
+}
+
+static void layer_norm_rows(const void *context, size_t first, size_t count)
+{
+    const struct norm_call *c = context;
+    for (size_t r = first; r < first + count; r++)
+        c->set->layer_norm(c->out + r * c->cols, c->x + r * c->cols, c->cols, c->scale, c->bias, c->eps);
+}
+
+void layer_norm(struct exec *e, float *out, const float *x, size_t rows, size_t cols, const float *scale,
+                const float *bias, float eps)
+{
+    struct norm_call c = {exec_kernels(e), out, x, scale, bias, cols, eps};
+    run_spans(e, rows, cols, layer_norm_rows, &c);
 }
 
 struct pair_call {
@@ -76,10 +90,47 @@ void add_to(struct exec *e, float *x, const float *y, size_t n)
     run_spans(e, n, 1, pair_elements, &c);
 }
 
-void silu_gate(struct exec *e, float *gate, const float *up, size_t n)
+struct scale_call {
+    float *x, factor;
+};
+
+static void scale_elements(const void *context, size_t first, size_t count)
 {
-    struct pair_call c = {exec_kernels(e)->silu_gate, gate, up};
-    run_spans(e, n, 1, pair_elements, &c);
+    const struct scale_call *c = context;
+    for (size_t i = first; i < first + count; i++)
+        c->x[i] *= c->factor;
+}
+
+void scale_by(struct exec *e, float *x, float factor, size_t n)
+{
+    struct scale_call c = {x, factor};
+    run_spans(e, n, 1, scale_elements, &c);
+}
+
+struct activation_call {
+    const struct kernel_set *set;
+    enum activation f;
+    float *x;
+    const float *up;
+};
+
+static void activate_elements(const void *context, size_t first, size_t count)
+{
+    const struct activation_call *c = context;
+    c->set->activate(c->f, c->x + first, c->up ? c->up + first : NULL, count);
+}
+
+void activate(struct exec *e, enum activation f, float *x, size_t n)
+{
+    struct activation_call c = {exec_kernels(e), f, x, NULL};
+    if (f != ACTIVATION_NONE)
+        run_spans(e, n, 1, activate_elements, &c);
+}
+
+void activate_gate(struct exec *e, enum activation f, float *gate, const float *up, size_t n)
+{
+    struct activation_call c = {exec_kernels(e), f, gate, up};
+    run_spans(e, n, 1, activate_elements, &c);
 }
 
 struct rotary_call {

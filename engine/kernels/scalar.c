@@ -141,6 +141,12 @@ static inline vf vf_zero_below(vf x, float low, vf v)
     return v;
 }
 
+static inline vf vf_below(vf x, float limit, vf yes, vf no)
+{
+    LANES(i) no.lane[i] = x.lane[i] < limit ? yes.lane[i] : no.lane[i];
+    return no;
+}
+
 static inline vf vf_exponent(vf shifted)
 {
     LANES(i) shifted.lane[i] = float_from((float_bits(shifted.lane[i]) << 23) + 0x3f800000u);
@@ -187,31 +193,96 @@ static inline vi vi_sub(vi v, int32_t n)
     return v;
 }
 
-static inline void dots_nibbles(const uint8_t *w, const struct quant_block *a, size_t stride, int rows,
-                                vi *dot)
+static inline vf vf_load_u8(const uint8_t *p)
 {
+    vf v;
+    LANES(i) v.lane[i] = (float)p[i];
+    return v;
+}
+
+static inline vf vf_load_i8(const uint8_t *p)
+{
+    vf v;
+    LANES(i) v.lane[i] = (float)(int8_t)p[i];
+    return v;
+}
+
+static inline vf vf_load_u4_low(const uint8_t *p)
+{
+    vf v;
+    LANES(i) v.lane[i] = (float)(p[i] & 15);
+    return v;
+}
+
+static inline vf vf_load_u4_high(const uint8_t *p)
+{
+    vf v;
+    LANES(i) v.lane[i] = (float)(p[i] >> 4);
+    return v;
+}
+
+/* The digit at byte `at` of the j-th group of four columns.  Planes: kernels.h. */
+static inline int nibble_at(const uint8_t *w, int j, int at)
+{
+    return w[64 * (j % 4) + at] >> (j / 4 * 4) & 15;
+}
+
+static inline int pair_at(const uint8_t *w, int j, int at)
+{
+    return w[64 * (j / 4) + at] >> (j % 4 * 2) & 3;
+}
+
+static inline int bit_at(const uint8_t *w, int j, int at)
+{
+    return w[at] >> j & 1;
+}
+
+static inline int digit_at(enum digits digits, const uint8_t *w, int j, int at)
+{
+    switch (digits) {
+    case DIGITS_2:
+        return pair_at(w, j, at);
+    case DIGITS_3:
+        return pair_at(w, j, at) | bit_at(w + 128, j, at) << 2;
+    case DIGITS_4:
+        return nibble_at(w, j, at);
+    case DIGITS_5:
+        return nibble_at(w, j, at) | bit_at(w + 256, j, at) << 4;
+    case DIGITS_6:
+        return nibble_at(w, j, at) | pair_at(w + 256, j, at) << 4;
+    case DIGITS_8:
+        return w[64 * j + at] - 128;
+    case DIGITS_CODES:
+        return quant_codes[nibble_at(w, j, at)];
+    }
+    return 0;
+}
+
+INLINE void dots_halves(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+                        int rows, vi *low, vi *high)
+{
+    int16_t digit[16][QUANT_BLOCK];
+    LANES(i)
+    for (int c = 0; c < QUANT_BLOCK; c++)
+        digit[i][c] = (int16_t)digit_at(digits, w, c / 4, 4 * i + c % 4);
     for (int r = 0; r < rows; r++, a += stride)
         LANES(i)
         {
-            int32_t sum = 0;
+            low[r].lane[i] = high[r].lane[i] = 0;
             for (int c = 0; c < 16; c++) {
-                uint8_t pair = w[64 * (c / 4) + 4 * i + c % 4];
-                sum += (pair & 15) * a->q[c] + (pair >> 4) * a->q[16 + c];
+                low[r].lane[i] += digit[i][c] * a->q[c];
+                high[r].lane[i] += digit[i][16 + c] * a->q[16 + c];
             }
-            dot[r].lane[i] = sum;
         }
 }
 
-static inline void dots_bytes(const uint8_t *w, const struct quant_block *a, size_t stride, int rows, vi *dot)
+INLINE void dots_whole(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+                       int rows, vi *dot)
 {
-    for (int r = 0; r < rows; r++, a += stride)
-        LANES(i)
-        {
-            int32_t sum = -128 * a->sum;
-            for (int c = 0; c < 32; c++)
-                sum += w[64 * (c / 4) + 4 * i + c % 4] * a->q[c];
-            dot[r].lane[i] = sum;
-        }
+    vi high[TILE_ROWS];
+    dots_halves(digits, w, a, stride, rows, dot, high);
+    for (int r = 0; r < rows; r++)
+        LANES(i) dot[r].lane[i] += high[r].lane[i];
 }
 
 #include "engine/kernels/loops.inc"

@@ -4,7 +4,16 @@
 #ifndef LOQUAT_KERNELS_SET_H
 #define LOQUAT_KERNELS_SET_H
 
+#include "engine/base/quant_blocks.h"
 #include "engine/kernels/kernels.h"
+
+/* Bodies are specialised by constant arguments: they must be inlined, and their short loops unrolled. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+#define INLINE static inline __attribute__((always_inline))
 
 /* 32 activations in the int8 block arithmetic.  All of a block lies together, so that a tile needs one
  * pointer a row. */
@@ -12,7 +21,7 @@ struct quant_block {
     int8_t q[QUANT_BLOCK];
     float dx, sx; /* sx = dx * sum */
     int32_t sum;
-    int32_t unused; /* 48 bytes: blocks never begin in the middle of a word */
+    int32_t sum_low; /* of the first 16 */
 };
 
 /* Some rows of x against some consecutive panels of one weight. */
@@ -36,6 +45,7 @@ struct attention_tile {
     void *const *pages;
     size_t kv_head;
     size_t first_position, rows;
+    size_t n_keys;  /* with shape->all_keys */
     const float *q; /* (rows, heads, head_dim), from the tile's first row and head on */
     float *out;     /* same shape */
     float *scratch; /* attention_scratch_floats() */
@@ -49,7 +59,10 @@ struct kernel_set {
     void (*quantise)(const float *x, size_t cols, struct quant_block *out); /* one row */
     void (*rms_norm)(float *out, const float *x, size_t cols, const float *scale, float eps);
     void (*add)(float *x, const float *y, size_t n);
-    void (*silu_gate)(float *gate, const float *up, size_t n);
+    void (*layer_norm)(float *out, const float *x, size_t cols, const float *scale, const float *bias,
+                       float eps);
+    void (*activate)(enum activation f, float *x, const float *up,
+                     size_t n); /* up: a gate's other half, or NULL */
     void (*rotary)(float *x, const float *table, size_t half, bool interleaved); /* one head */
     void (*to_f16)(uint16_t *out, const float *x, size_t n);
     void (*attention)(const struct attention_tile *t);
@@ -62,29 +75,56 @@ extern const struct kernel_set kernel_set_avx512;
 const struct kernel_set *
 kernel_set_openblas(const struct kernel_set *rest); /* linear by sgemm, all else from rest */
 
+/* How the digits of 32 columns lie in a panel, 64 bytes a bit: planes of bytes, nibbles, pairs and single
+ * bits, in this order.  DIGITS_CODES: nibbles that pick one of quant_codes[]. */
+enum digits { DIGITS_2, DIGITS_3, DIGITS_4, DIGITS_5, DIGITS_6, DIGITS_8, DIGITS_CODES };
+
+/* Bytes of a block of a panel: 16 rows of dtype_row()->block_values columns.  Layouts: kernels.h. */
+static inline size_t panel_block_bytes(enum dtype dtype)
+{
+    switch (dtype) {
+    case DTYPE_Q4_0:
+    case DTYPE_IQ4_NL:
+        return 32 + 256;
+    case DTYPE_Q4_1:
+        return 64 + 256;
+    case DTYPE_Q5_0:
+        return 32 + 320;
+    case DTYPE_Q5_1:
+        return 64 + 320;
+    case DTYPE_Q8_0:
+        return 32 + 512;
+    case DTYPE_Q2_K:
+        return 64 + 8 * (32 + 128);
+    case DTYPE_Q3_K:
+        return 32 + 8 * (32 + 192);
+    case DTYPE_Q4_K:
+        return 64 + 8 * (32 + 256);
+    case DTYPE_Q5_K:
+        return 64 + 8 * (32 + 320);
+    case DTYPE_Q6_K:
+        return 32 + 8 * (32 + 384);
+    case DTYPE_F16:
+    case DTYPE_BF16:
+        return PANEL_ROWS * 2;
+    default:
+        return PANEL_ROWS * 4;
+    }
+}
+
 /* Bytes of one panel; the caller has checked that cols is small enough. */
 static inline size_t panel_bytes(enum dtype dtype, size_t cols)
 {
-    size_t blocks = cols / QUANT_BLOCK;
-    switch (dtype) {
-    case DTYPE_Q4_0:
-        return blocks * (32 + 256);
-    case DTYPE_Q4_1:
-        return blocks * (64 + 256);
-    case DTYPE_Q8_0:
-        return blocks * (32 + 512);
-    case DTYPE_F16:
-    case DTYPE_BF16:
-        return cols * PANEL_ROWS * 2;
-    default:
-        return cols * PANEL_ROWS * 4;
-    }
+    return cols / dtype_row(dtype)->block_values * panel_block_bytes(dtype);
 }
 
 static inline bool dtype_is_quantised(enum dtype dtype)
 {
-    return dtype == DTYPE_Q4_0 || dtype == DTYPE_Q4_1 || dtype == DTYPE_Q8_0;
+    return quant_format(dtype) != NULL;
 }
+
+/* A block of a quantised panel back to floats: block_values of row r.  weight.c */
+void panel_values(enum dtype dtype, const uint8_t *block, size_t r, float *out);
 
 /* head_dim rounded up to whole vectors of 16. */
 static inline size_t attention_padded_dim(size_t head_dim)

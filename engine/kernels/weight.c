@@ -1,6 +1,7 @@
 /* weight.c - packs a tensor into panels of 16 rows (layout: kernels.h), in parallel, and reads rows back.
  * Thread: weight_load() and weight_pack() by the owner of the exec; the pool's threads read the tensor
- * in pieces into bounded scratch.  To add a dtype: its case in place_row() and weight_row(). */
+ * in pieces into bounded scratch.  To add a quantised dtype: its layout in kernels.h, its size in
+ * panel_block_bytes(); what is neither quantised nor a kernel's own type is packed as F32. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -33,30 +34,93 @@ static uint8_t *panel_of(const struct weight *w, size_t row)
 
 /* ---- one row into its panel ----------------------------------------------------------------- */
 
-/* Blocks of f16 scales (`scales` of them) and 16 bytes of nibbles: column i low, column 16+i high. */
-static void place_nibbles(uint8_t *panel, size_t r, const uint8_t *row, size_t blocks, size_t scales)
+/* Four digits of one row, one a byte. */
+INLINE uint32_t four_at(const uint8_t *p)
 {
-    for (size_t b = 0; b < blocks; b++) {
-        for (size_t s = 0; s < scales; s++)
-            memcpy(panel + 32 * s + 2 * r, row + 2 * s, 2);
-        uint8_t *w = panel + 32 * scales;
-        for (size_t j = 0; j < 4; j++)
-            memcpy(w + 64 * j + 4 * r, row + 2 * scales + 4 * j, 4);
-        panel += 32 * scales + 256;
-        row += 2 * scales + 16;
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    return four;
+}
+
+static const uint32_t digit_masks[] = {
+    [1] = 0x01010101, [2] = 0x03030303, [4] = 0x0f0f0f0f, [8] = 0xffffffff};
+
+/* Which four columns lie in the k-th bits of the v-th 64 bytes of a plane: 4j .. 4j+3 (kernels.h). */
+INLINE size_t plane_group(unsigned width, size_t v, size_t k)
+{
+    return width == 4 ? v + 4 * k : v * (8 / width) + k;
+}
+
+/* `width` bits, from bit `shift` on, of the digits of 32 columns as a plane; returns its end. */
+INLINE uint8_t *place_plane(uint8_t *w, const uint8_t *digit, size_t r, unsigned width, unsigned shift)
+{
+    UNROLL for (size_t v = 0; v < width; v++)
+    {
+        uint32_t bits = 0;
+        UNROLL for (size_t k = 0; k < 8 / width; k++)
+        {
+            uint32_t four = four_at(digit + 4 * plane_group(width, v, k));
+            bits |= (four >> shift & digit_masks[width]) << width * k;
+        }
+        memcpy(w + 64 * v + 4 * r, &bits, sizeof bits);
+    }
+    return w + 64 * (size_t)width;
+}
+
+static uint8_t *place_digits(uint8_t *w, const uint8_t *digit, size_t r, unsigned bits)
+{
+    switch (bits) {
+    case 2:
+        return place_plane(w, digit, r, 2, 0);
+    case 3:
+        return place_plane(place_plane(w, digit, r, 2, 0), digit, r, 1, 2);
+    case 4:
+        return place_plane(w, digit, r, 4, 0);
+    case 5:
+        return place_plane(place_plane(w, digit, r, 4, 0), digit, r, 1, 4);
+    case 6:
+        return place_plane(place_plane(w, digit, r, 4, 0), digit, r, 2, 4);
+    default:
+        return place_plane(w, digit, r, 8, 0);
     }
 }
 
-static void place_bytes(uint8_t *panel, size_t r, const uint8_t *row, size_t blocks)
+/* The small scales and minima of 32 columns; returns their end. */
+static uint8_t *place_scales(uint8_t *w, const struct quant_format *f, const struct quant_parts *p, size_t r,
+                             size_t b)
 {
-    for (size_t b = 0; b < blocks; b++, panel += 32 + 512, row += 34) {
-        memcpy(panel + 2 * r, row, 2);
-        for (size_t i = 0; i < QUANT_BLOCK; i++)
-            panel[32 + 64 * (i / 4) + 4 * r + i % 4] = row[2 + i] ^ 0x80;
+    if (f->run == QUANT_BLOCK) {
+        w[r] = (uint8_t)p->scale[b];
+        w[16 + r] = p->min[b];
+    } else if (f->has_min) {
+        w[r] = (uint8_t)(p->scale[2 * b] | p->min[2 * b] << 4);
+        w[16 + r] = (uint8_t)(p->scale[2 * b + 1] | p->min[2 * b + 1] << 4);
+    } else {
+        w[r] = (uint8_t)p->scale[2 * b];
+        w[16 + r] = (uint8_t)p->scale[2 * b + 1];
+    }
+    return w + 32;
+}
+
+static void place_block(enum dtype dtype, uint8_t *w, size_t r, const uint8_t *block)
+{
+    const struct quant_format *f = quant_format(dtype);
+    struct quant_parts p;
+    quant_read(dtype, block, &p);
+    memcpy(w + 2 * r, &p.d, 2);
+    w += 32;
+    if (f->has_min) {
+        memcpy(w + 2 * r, &p.m, 2);
+        w += 32;
+    }
+    for (size_t b = 0; b < dtype_row(dtype)->block_values / QUANT_BLOCK; b++) {
+        if (f->run)
+            w = place_scales(w, f, &p, r, b);
+        w = place_digits(w, p.digit + b * QUANT_BLOCK, r, f->bits);
     }
 }
 
-static void place_floats(uint8_t *panel, size_t r, const uint8_t *row, size_t cols, size_t size)
+INLINE void place_floats(uint8_t *panel, size_t r, const uint8_t *row, size_t cols, size_t size)
 {
     for (size_t i = 0; i < cols; i++)
         memcpy(panel + (i * PANEL_ROWS + r) * size, row + i * size, size);
@@ -64,21 +128,18 @@ static void place_floats(uint8_t *panel, size_t r, const uint8_t *row, size_t co
 
 static void place_row(const struct weight *w, size_t row, const uint8_t *data)
 {
+    const struct dtype_row *type = dtype_row(w->dtype);
     uint8_t *panel = panel_of(w, row);
-    size_t r = row % PANEL_ROWS, blocks = w->cols / QUANT_BLOCK;
-    switch (w->dtype) {
-    case DTYPE_Q4_0:
-        place_nibbles(panel, r, data, blocks, 1);
+    size_t r = row % PANEL_ROWS;
+    if (!dtype_is_quantised(w->dtype)) {
+        if (type->block_bytes == 4)
+            place_floats(panel, r, data, w->cols, 4);
+        else
+            place_floats(panel, r, data, w->cols, 2);
         return;
-    case DTYPE_Q4_1:
-        place_nibbles(panel, r, data, blocks, 2);
-        return;
-    case DTYPE_Q8_0:
-        place_bytes(panel, r, data, blocks);
-        return;
-    default:
-        place_floats(panel, r, data, w->cols, dtype_row(w->dtype)->block_bytes);
     }
+    for (size_t b = 0; b < w->cols / type->block_values; b++)
+        place_block(w->dtype, panel + b * panel_block_bytes(w->dtype), r, data + b * type->block_bytes);
 }
 
 /* ---- packing -------------------------------------------------------------------------------- */
@@ -95,12 +156,20 @@ static void fail(struct pack_call *c, const struct error *local)
 static int read_rows(struct pack_call *c, size_t first, size_t count, unsigned worker, struct error *e)
 {
     size_t bytes = count * c->row_bytes;
-    uint8_t *data = (uint8_t *)exec_scratch(c->e, worker, bytes / sizeof(float) + 1);
-    if (!data)
+    bool convert = c->w->dtype != c->tensor->dtype;
+    float *floats = exec_scratch(c->e, worker, (convert ? c->w->cols : 0) + bytes / sizeof(float) + 1);
+    if (!floats)
         return error_no_memory(e);
+    uint8_t *data = (uint8_t *)(floats + (convert ? c->w->cols : 0));
     TRY(c->source->read(c->source, c->tensor, (uint64_t)first * c->row_bytes, data, bytes, e));
-    for (size_t i = 0; i < count; i++)
-        place_row(c->w, first + i, data + i * c->row_bytes);
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *row = data + i * c->row_bytes;
+        if (convert) {
+            dtype_to_f32(c->tensor->dtype, row, c->w->cols, floats);
+            row = (const uint8_t *)floats;
+        }
+        place_row(c->w, first + i, row);
+    }
     return 0;
 }
 
@@ -160,12 +229,19 @@ static int allocate_panels(struct weight *w, struct error *e)
     return 0;
 }
 
+/* What a tensor is packed as: F64 and integers become F32. */
+static enum dtype packed_dtype(enum dtype t)
+{
+    bool kept = dtype_is_quantised(t) || t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16;
+    return kept ? t : DTYPE_F32;
+}
+
 int weight_load(struct exec *x, const struct tensor_source *s, const struct tensor_info *t, struct weight *w,
                 struct error *e)
 {
     memset(w, 0, sizeof *w);
     TRY(check_shape(t, e));
-    w->dtype = t->dtype;
+    w->dtype = packed_dtype(t->dtype);
     w->cols = t->dims[0];
     w->rows = t->dims[1];
     if (allocate_panels(w, e) < 0) {
@@ -222,54 +298,82 @@ void weight_free(struct weight *w)
 
 /* ---- a row back ----------------------------------------------------------------------------- */
 
-static float half_at(const uint8_t *p)
+/* The inverse of place_plane(): ORs a plane's bits into the digits of 32 columns; returns its end. */
+INLINE const uint8_t *take_plane(const uint8_t *w, uint8_t *digit, size_t r, unsigned width, unsigned shift)
 {
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return f16_to_f32(h);
-}
-
-static void nibble_row(const uint8_t *panel, size_t r, size_t blocks, size_t scales, float *out)
-{
-    for (size_t b = 0; b < blocks; b++, panel += 32 * scales + 256, out += QUANT_BLOCK) {
-        float d = half_at(panel + 2 * r), m = scales == 2 ? half_at(panel + 32 + 2 * r) : -0.0f;
-        int offset = scales == 2 ? 0 : 8;
-        const uint8_t *w = panel + 32 * scales + 4 * r;
-        for (size_t i = 0; i < 16; i++) {
-            uint8_t pair = w[64 * (i / 4) + i % 4];
-            out[i] = (float)((pair & 15) - offset) * d + m;
-            out[16 + i] = (float)((pair >> 4) - offset) * d + m;
+    UNROLL for (size_t v = 0; v < width; v++)
+    {
+        uint32_t bits = four_at(w + 64 * v + 4 * r);
+        UNROLL for (size_t k = 0; k < 8 / width; k++)
+        {
+            uint8_t *to = digit + 4 * plane_group(width, v, k);
+            uint32_t four = four_at(to) | (bits >> width * k & digit_masks[width]) << shift;
+            memcpy(to, &four, sizeof four);
         }
     }
+    return w + 64 * (size_t)width;
 }
 
-static void byte_row(const uint8_t *panel, size_t r, size_t blocks, float *out)
+static const uint8_t *take_digits(const uint8_t *w, uint8_t *digit, size_t r, unsigned bits)
 {
-    for (size_t b = 0; b < blocks; b++, panel += 32 + 512, out += QUANT_BLOCK) {
-        float d = half_at(panel + 2 * r);
-        for (size_t i = 0; i < QUANT_BLOCK; i++)
-            out[i] = (float)(panel[32 + 64 * (i / 4) + 4 * r + i % 4] - 128) * d;
+    memset(digit, 0, QUANT_BLOCK);
+    switch (bits) {
+    case 2:
+        return take_plane(w, digit, r, 2, 0);
+    case 3:
+        return take_plane(take_plane(w, digit, r, 2, 0), digit, r, 1, 2);
+    case 4:
+        return take_plane(w, digit, r, 4, 0);
+    case 5:
+        return take_plane(take_plane(w, digit, r, 4, 0), digit, r, 1, 4);
+    case 6:
+        return take_plane(take_plane(w, digit, r, 4, 0), digit, r, 2, 4);
+    default:
+        return take_plane(w, digit, r, 8, 0);
     }
+}
+
+static const uint8_t *take_scales(const uint8_t *w, const struct quant_format *f, struct quant_parts *p,
+                                  size_t r, size_t b)
+{
+    if (f->run == QUANT_BLOCK) {
+        p->scale[b] = (int8_t)w[r];
+        p->min[b] = w[16 + r];
+        return w + 32;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        uint8_t byte = w[16 * i + r];
+        p->scale[2 * b + i] = (int8_t)(f->has_min ? byte & 15 : byte);
+        p->min[2 * b + i] = byte >> 4;
+    }
+    return w + 32;
+}
+
+void panel_values(enum dtype dtype, const uint8_t *w, size_t r, float *out)
+{
+    const struct quant_format *f = quant_format(dtype);
+    struct quant_parts p;
+    memcpy(&p.d, w + 2 * r, 2);
+    memcpy(&p.m, w + (f->has_min ? 32 : 0) + 2 * r, 2);
+    w += f->has_min ? 64 : 32;
+    for (size_t b = 0; b < dtype_row(dtype)->block_values / QUANT_BLOCK; b++) {
+        if (f->run)
+            w = take_scales(w, f, &p, r, b);
+        w = take_digits(w, p.digit + b * QUANT_BLOCK, r, f->bits);
+    }
+    quant_values(dtype, &p, out);
 }
 
 void weight_row(const struct weight *w, size_t row, float *out)
 {
+    const struct dtype_row *type = dtype_row(w->dtype);
     const uint8_t *panel = panel_of(w, row);
-    size_t r = row % PANEL_ROWS, blocks = w->cols / QUANT_BLOCK;
-    switch (w->dtype) {
-    case DTYPE_Q4_0:
-        nibble_row(panel, r, blocks, 1, out);
-        return;
-    case DTYPE_Q4_1:
-        nibble_row(panel, r, blocks, 2, out);
-        return;
-    case DTYPE_Q8_0:
-        byte_row(panel, r, blocks, out);
-        return;
-    default:
-        break;
+    size_t r = row % PANEL_ROWS;
+    for (size_t i = 0; i < w->cols; i += type->block_values) {
+        const uint8_t *block = panel + i / type->block_values * panel_block_bytes(w->dtype);
+        if (dtype_is_quantised(w->dtype))
+            panel_values(w->dtype, block, r, out + i);
+        else
+            dtype_to_f32(w->dtype, block + r * type->block_bytes, 1, out + i);
     }
-    size_t size = dtype_row(w->dtype)->block_bytes;
-    for (size_t i = 0; i < w->cols; i++)
-        dtype_to_f32(w->dtype, panel + (i * PANEL_ROWS + r) * size, 1, out + i);
 }

@@ -1,18 +1,21 @@
 /* batch.c - see batch.h.
- * Order inside a tick: gather -> forward -> prefix pages -> prompt events -> sample in parallel -> tell.
- * Only the sampling runs on the pool; events are sent one after another, oldest sequence first. */
+ * Order inside a tick: gather -> forward -> prompt events, pooling, prefix pages -> sample in parallel ->
+ * tell. Only the sampling runs on the pool; events are sent one after another, oldest sequence first. */
 #include "engine/schedule/batch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
-#include "engine/models/arch.h"
+#include "engine/schedule/beams.h"
+#include "engine/schedule/pooling.h"
 
-/* A sequence (or a follower that forks from it) that gets a token from one row of logits. */
+/* A sequence (or a follower that forks from it) that gets a token from one row of logits, or a beam whose row
+ * is searched. */
 struct pick {
     struct sequence *sequence;
     const float *logits;
+    unsigned rank; /* of a beam */
     struct engine_token token;
     struct engine_alternative top[LIMIT_TOP_LOGPROBS];
 };
@@ -20,13 +23,15 @@ struct pick {
 struct batch_runner {
     struct exec *exec;
     struct sampler_scratch *scratch; /* one a pool worker */
-    size_t cap_rows, cap_items, cap_pages, cap_logits, cap_picks;
+    size_t cap_rows, cap_items, cap_pages, cap_logits, cap_hidden, cap_picks;
     int32_t *tokens;
     uint32_t *positions, *logit_rows;
     struct attention_span *spans;
+    struct source_span *sources;
     size_t *first_logit; /* (items) index of an item's first logit row */
-    void **pages;
+    void **pages, **states;
     float *logits;
+    float *hidden; /* of a batch in which something is pooled, and one row more */
     struct pick *picks;
     size_t n_picks, vocabulary;
 };
@@ -52,15 +57,14 @@ void batch_runner_free(struct batch_runner *r)
         return;
     for (unsigned i = 0; i < pool_threads(exec_pool(r->exec)); i++)
         sampler_scratch_free(&r->scratch[i]);
-    void *buffers[] = {r->scratch,     r->tokens, r->positions, r->logit_rows, r->spans,
-                       r->first_logit, r->pages,  r->logits,    r->picks};
+    void *buffers[] = {r->scratch,     r->tokens, r->positions, r->logit_rows, r->spans,  r->sources,
+                       r->first_logit, r->pages,  r->states,    r->logits,     r->hidden, r->picks};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         free(buffers[i]);
     free(r);
 }
 
-/* Contents are not kept. */
-static int grow(void *pointer, size_t count, size_t size)
+int batch_grow(void *pointer, size_t count, size_t size)
 {
     void **p = pointer;
     size_t bytes;
@@ -71,34 +75,41 @@ static int grow(void *pointer, size_t count, size_t size)
     return *p ? 0 : -1;
 }
 
+int batch_reserve(void *pointer, size_t *cap, size_t count, size_t size)
+{
+    if (count <= *cap)
+        return 0;
+    *cap = 0;
+    TRY(batch_grow(pointer, count, size));
+    *cap = count;
+    return 0;
+}
+
 static int grow_all(struct batch_runner *r, size_t rows, size_t items, size_t pages)
 {
     if (rows > r->cap_rows) {
         r->cap_rows = 0;
-        TRY(grow(&r->tokens, rows, sizeof *r->tokens));
-        TRY(grow(&r->positions, rows, sizeof *r->positions));
-        TRY(grow(&r->logit_rows, rows, sizeof *r->logit_rows));
+        TRY(batch_grow(&r->tokens, rows, sizeof *r->tokens));
+        TRY(batch_grow(&r->positions, rows, sizeof *r->positions));
+        TRY(batch_grow(&r->logit_rows, rows, sizeof *r->logit_rows));
         r->cap_rows = rows;
     }
     if (items > r->cap_items) {
         r->cap_items = 0;
-        TRY(grow(&r->spans, items, sizeof *r->spans));
-        TRY(grow(&r->first_logit, items, sizeof *r->first_logit));
+        TRY(batch_grow(&r->spans, items, sizeof *r->spans));
+        TRY(batch_grow(&r->sources, items, sizeof *r->sources));
+        TRY(batch_grow(&r->states, items, sizeof *r->states));
+        TRY(batch_grow(&r->first_logit, items, sizeof *r->first_logit));
         r->cap_items = items;
     }
-    if (pages > r->cap_pages) {
-        r->cap_pages = 0;
-        TRY(grow(&r->pages, pages, sizeof *r->pages));
-        r->cap_pages = pages;
-    }
-    return 0;
+    return batch_reserve(&r->pages, &r->cap_pages, pages, sizeof *r->pages);
 }
 
 /* Its last pending token is in this tick, and something is to be generated. */
 static bool will_sample(const struct batch_item *item)
 {
     const struct sequence *s = item->sequence;
-    return s->n_computed + item->take == s->n_tokens && s->job->spec.max_tokens > 0;
+    return s->n_computed + item->take == s->n_tokens && s->job->max_tokens > 0;
 }
 
 /* The row of position p tells the log probability of prompt token p + 1. */
@@ -123,34 +134,51 @@ static void add_rows(struct batch_runner *r, struct batch *b, const struct batch
     }
 }
 
-static int gather(struct batch_runner *r, const struct batch_item *items, size_t n, struct batch *b)
+static void add_span(struct batch_runner *r, const struct batch *b, const struct batch_item *item, size_t i,
+                     void **pages)
+{
+    const struct sequence *s = item->sequence;
+    const struct job *j = s->job;
+    for (size_t p = 0; p < s->n_pages; p++)
+        pages[p] = s->pages[p]->data;
+    r->spans[i] = (struct attention_span){.first_row = b->rows,
+                                          .rows = item->take,
+                                          .first_position = s->n_computed,
+                                          .pages = s->n_pages ? pages : NULL};
+    r->states[i] = s->recurrent ? s->recurrent->data : NULL;
+    r->sources[i] = (struct source_span){j->spec.prompt, j->spec.n_prompt, j->source.data};
+    r->first_logit[i] = b->n_logit_rows;
+}
+
+static int gather(struct batch_runner *r, const struct model_shape *shape, const struct batch_item *items,
+                  size_t n, struct batch *b)
 {
     size_t rows = 0, pages = 0, used = 0;
+    bool pools = false;
     for (size_t i = 0; i < n; i++) {
         rows += items[i].take;
         pages += items[i].sequence->n_pages;
+        pools = pools || items[i].sequence->job->pooled;
     }
-    TRY(grow_all(r, rows, n, pages));
+    TRY(grow_all(r, rows, n, pages + 1)); /* one, so that there is an array where nobody has pages */
     memset(b, 0, sizeof *b);
     for (size_t i = 0; i < n; i++) {
-        const struct sequence *s = items[i].sequence;
-        r->first_logit[i] = b->n_logit_rows;
-        r->spans[i] = (struct attention_span){b->rows, items[i].take, s->n_computed, r->pages + used};
-        for (size_t p = 0; p < s->n_pages; p++)
-            r->pages[used++] = s->pages[p]->data;
+        add_span(r, b, &items[i], i, r->pages + used);
+        used += items[i].sequence->n_pages;
         add_rows(r, b, &items[i]);
     }
-    if (b->n_logit_rows * r->vocabulary > r->cap_logits) {
-        r->cap_logits = 0;
-        TRY(grow(&r->logits, b->n_logit_rows * r->vocabulary, sizeof(float)));
-        r->cap_logits = b->n_logit_rows * r->vocabulary;
-    }
+    TRY(batch_reserve(&r->logits, &r->cap_logits, b->n_logit_rows * r->vocabulary, sizeof *r->logits));
+    if (pools)
+        TRY(batch_reserve(&r->hidden, &r->cap_hidden, (rows + 1) * shape->embedding, sizeof *r->hidden));
     b->tokens = r->tokens;
     b->positions = r->positions;
     b->spans = r->spans;
     b->n_spans = n;
+    b->states = shape->state_bytes > 0 ? r->states : NULL;
+    b->sources = shape->cross_layers > 0 ? r->sources : NULL;
     b->logit_rows = r->logit_rows;
     b->logits = r->logits;
+    b->hidden = pools ? r->hidden : NULL;
     return 0;
 }
 
@@ -212,73 +240,87 @@ static int add_pick(struct batch_runner *r, struct sequence *s, const float *log
         r->picks = picks;
         r->cap_picks = cap;
     }
-    r->picks[r->n_picks].sequence = s;
-    r->picks[r->n_picks].logits = logits;
-    r->n_picks++;
+    struct pick *p = &r->picks[r->n_picks++];
+    p->sequence = s;
+    p->logits = logits;
+    p->rank = 0;
+    return 0;
+}
+
+static int add_beam(struct batch_runner *r, struct sequence *s, const float *logits)
+{
+    TRY(add_pick(r, s, logits));
+    struct pick *p = &r->picks[r->n_picks - 1];
+    while (s->job->ranks[p->rank] != s)
+        p->rank++;
     return 0;
 }
 
 static int add_picks(struct batch_runner *r, struct sequence *s, const float *logits)
 {
     struct job *j = s->job;
+    if (j->beams)
+        return add_beam(r, s, logits);
     TRY(add_pick(r, s, logits));
     if (s->choice != 0)
         return 0;
-    for (unsigned i = 1; i < j->spec.choices; i++) {
+    for (unsigned i = 1; i < j->n_sequences; i++) {
         if (j->sequences[i].state != SEQUENCE_FOLLOWING)
             continue;
-        sequence_fork(&j->sequences[i], s);
+        sequence_share(&j->sequences[i], s, s->n_computed);
         TRY(add_pick(r, &j->sequences[i], logits));
     }
     return 0;
+}
+
+static bool is_end(const void *job, int32_t id)
+{
+    return job_is_end(job, id);
+}
+
+/* Leaves the token's id 0, or -1 when memory is out. */
+static void scan_beam(struct batch_runner *r, struct pick *p, unsigned worker)
+{
+    const struct sequence *s = p->sequence;
+    float total = row_log_sum_exp(exec_kernels(r->exec), p->logits, r->vocabulary);
+    struct beam_row row = {.logits = p->logits, .total = total, .vocabulary = r->vocabulary};
+    row.scores = sampler_scores(s->sampler, p->logits, total, s->tokens, s->n_tokens, &r->scratch[worker]);
+    row.is_end = is_end;
+    row.context = s->job;
+    p->token.id = row.scores ? 0 : -1;
+    if (row.scores)
+        beam_search_scan(s->job->beams, p->rank, &row);
 }
 
 static void pick_one(void *context, size_t i, unsigned worker)
 {
     struct batch_runner *r = context;
     struct pick *p = &r->picks[i];
-    const struct engine_job *spec = &p->sequence->job->spec;
+    const struct sequence *s = p->sequence;
+    const struct engine_job *spec = &s->job->spec;
     p->token = (struct engine_token){0};
-    p->token.id = sampler_pick(p->sequence->sampler, p->logits, p->sequence->n_tokens, &r->scratch[worker]);
+    if (s->job->beams) {
+        scan_beam(r, p, worker);
+        return;
+    }
+    p->token.id = sampler_pick(s->sampler, p->logits, s->tokens, s->n_tokens, &r->scratch[worker]);
     if (p->token.id >= 0 && spec->logprobs)
         logprobs_of(exec_kernels(r->exec), p->logits, r->vocabulary, spec->top_logprobs, &p->token, p->top);
-}
-
-static void finish_sequence(struct sequence *s)
-{
-    s->state = SEQUENCE_DONE;
-    sequence_release_pages(s);
-    s->job->n_open--;
-}
-
-static bool is_stop_token(const struct job *j, int32_t id)
-{
-    if (!j->spec.ignore_eos && token_ends_generation(j->served->tokenizer, id))
-        return true;
-    for (size_t i = 0; i < j->spec.n_stop_tokens; i++) {
-        if (j->spec.stop_tokens[i] == id)
-            return true;
-    }
-    return false;
 }
 
 static void accept(struct sequence *s, const struct engine_token *token)
 {
     struct job *j = s->job;
-    enum engine_finish finish = ENGINE_FINISH_NONE;
     bool ok = true;
     int stop = -1;
     s->tokens[s->n_tokens++] = token->id;
     sampler_accept(s->sampler, token->id);
     j->usage.completion_tokens++;
-    if (!j->first_token_ns)
-        j->first_token_ns = clock_ns();
-    if (is_stop_token(j, token->id))
+    enum engine_finish finish = job_finish(j, token->id, s->n_tokens - j->n_prefix);
+    if (!job_is_end(j, token->id))
+        stop = text_stream_push(s->text, token->id, &ok);
+    if (stop >= 0)
         finish = ENGINE_FINISH_STOP;
-    else if ((stop = text_stream_push(s->text, token->id, &ok)) >= 0)
-        finish = ENGINE_FINISH_STOP;
-    else if (s->n_tokens - j->spec.n_prompt == j->spec.max_tokens)
-        finish = ENGINE_FINISH_LENGTH;
     if (finish != ENGINE_FINISH_NONE)
         text_stream_finish(s->text);
     if (!ok) {
@@ -287,16 +329,34 @@ static void accept(struct sequence *s, const struct engine_token *token)
     }
     job_send_step(j, s, token, finish, stop);
     if (finish != ENGINE_FINISH_NONE)
-        finish_sequence(s);
+        sequence_finish(s);
 }
 
 /* A job that generates nothing ends when its prompt is read. */
-static void finish_prompt_only(struct job *j)
+static void finish_prompt_only(struct job *j, const struct batch *b)
 {
-    for (unsigned i = 0; i < j->spec.choices; i++) {
-        job_send_step(j, &j->sequences[i], NULL, ENGINE_FINISH_LENGTH, -1);
-        finish_sequence(&j->sequences[i]);
+    size_t width = j->served->model->shape.embedding;
+    if (j->pooled) {
+        float *vector = b->hidden + b->rows * width;
+        j->first_token_ns = clock_ns();
+        pooling_finish(j->pooling, j->pooled, width, j->spec.n_prompt, vector);
+        job_send_result(j, vector, 1, width, NULL, 0);
     }
+    for (unsigned i = 0; i < j->n_sequences; i++) {
+        if (!j->pooled)
+            job_send_step(j, &j->sequences[i], NULL, ENGINE_FINISH_LENGTH, -1);
+        sequence_finish(&j->sequences[i]);
+    }
+}
+
+/* A sequence that was preempted begins again with its first row, and so does its sum. */
+static void pool_rows(const struct batch *b, size_t item, const struct sequence *s, size_t take)
+{
+    const struct job *j = s->job;
+    size_t width = j->served->model->shape.embedding;
+    if (j->pooled)
+        pooling_add(j->pooling, j->pooled, width, b->hidden + b->spans[item].first_row * width, s->n_computed,
+                    take, j->spec.n_prompt);
 }
 
 static void fail_items(const struct batch_item *items, size_t n)
@@ -306,29 +366,50 @@ static void fail_items(const struct batch_item *items, size_t n)
 }
 
 /* After the forward pass: what is computed now, which rows are to be sampled. */
-static void advance(struct batch_runner *r, const struct batch_item *item, size_t first_logit,
+static void advance(struct batch_runner *r, const struct batch *b, const struct batch_item *item, size_t i,
                     bool keep_prefix, struct batch_result *result)
 {
     struct sequence *s = item->sequence;
     struct job *j = s->job;
     bool sample = will_sample(item);
-    if (report_prompt(r, item, first_logit) < 0) {
+    if (report_prompt(r, item, r->first_logit[i]) < 0) {
         error_no_memory(&j->failure);
         return;
     }
-    size_t first = s->n_computed, last_logit = first_logit;
+    pool_rows(b, i, s, item->take);
+    size_t first = s->n_computed, last_logit = r->first_logit[i];
     for (size_t p = first; p + 1 < first + item->take; p++)
         last_logit += wants_logits(item, p);
     s->n_computed += item->take;
-    if (first < j->spec.n_prompt)
-        result->prompt_tokens +=
-            (s->n_computed < j->spec.n_prompt ? s->n_computed : j->spec.n_prompt) - first;
+    if (!j->has_source && first < j->n_prefix)
+        result->prompt_tokens += (s->n_computed < j->n_prefix ? s->n_computed : j->n_prefix) - first;
     if (keep_prefix)
         sequence_keep_prefix(s);
     if (sample && add_picks(r, s, r->logits + last_logit * r->vocabulary) < 0)
         error_no_memory(&j->failure);
     else if (!sample && s->n_computed == s->n_tokens)
-        finish_prompt_only(j);
+        finish_prompt_only(j, b);
+}
+
+static void tell(struct batch_runner *r, struct batch_result *result)
+{
+    for (size_t i = 0; i < r->n_picks; i++) {
+        if (r->picks[i].token.id < 0)
+            error_no_memory(&r->picks[i].sequence->job->failure);
+    }
+    for (size_t i = 0; i < r->n_picks; i++) {
+        struct pick *p = &r->picks[i];
+        struct job *j = p->sequence->job;
+        if (j->failure.kind != ERROR_NONE)
+            continue;
+        if (!j->first_token_ns)
+            j->first_token_ns = clock_ns();
+        result->generated_tokens++;
+        if (!j->beams)
+            accept(p->sequence, &p->token);
+        else if (p->rank == 0)
+            beams_step(j);
+    }
 }
 
 struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items,
@@ -338,21 +419,13 @@ struct batch_result batch_run(struct batch_runner *r, struct served_model *m, co
     struct batch_result result = {0, 0};
     r->n_picks = 0;
     r->vocabulary = m->model->shape.vocabulary;
-    if (gather(r, items, n, &b) < 0 || m->model->arch->forward(m->model, r->exec, &b) < 0) {
+    if (gather(r, &m->model->shape, items, n, &b) < 0 || m->model->arch->forward(m->model, r->exec, &b) < 0) {
         fail_items(items, n);
         return result;
     }
     for (size_t i = 0; i < n; i++)
-        advance(r, &items[i], r->first_logit[i], keep_prefix, &result);
+        advance(r, &b, &items[i], i, keep_prefix, &result);
     pool_run(exec_pool(r->exec), r->n_picks, pick_one, r);
-    for (size_t i = 0; i < r->n_picks; i++) {
-        struct pick *p = &r->picks[i];
-        if (p->token.id < 0) {
-            error_no_memory(&p->sequence->job->failure);
-        } else {
-            accept(p->sequence, &p->token);
-            result.generated_tokens++;
-        }
-    }
+    tell(r, &result);
     return result;
 }

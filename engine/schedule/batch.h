@@ -12,20 +12,25 @@ struct batch_runner; /* buffers that grow to the largest batch seen */
 
 struct batch_item {
     struct sequence *sequence;
-    size_t take; /* tokens from n_computed on; their pages are there */
+    size_t take; /* tokens from n_computed on; their memory is there */
 };
 
 struct batch_result {
     size_t prompt_tokens, generated_tokens;
 };
 
+/* Buffers of a runner: contents are lost when they grow; -1 when memory is out.  batch_reserve() keeps the
+ * capacity in *cap. */
+int batch_grow(void *pointer, size_t count, size_t size);
+int batch_reserve(void *pointer, size_t *cap, size_t count, size_t size);
+
 /* x is borrowed. */
 int batch_runner_create(struct exec *x, struct batch_runner **out, struct error *e);
 void batch_runner_free(struct batch_runner *r);
 
-/* Computes the items (all of model m), samples where a sequence has caught up, sends PROMPT and STEP events
- * and marks what ended as done.  keep_prefix: full pages enter the prefix tree.  When memory is out the jobs
- * concerned get their `failure` set. */
+/* Computes the items (all of model m and WORK_FORWARD; all running beams of a job or none), samples where a
+ * sequence has caught up, sends PROMPT, STEP and RESULT events and marks what ended as done.  keep_prefix:
+ * full pages enter the prefix tree.  When memory is out the jobs concerned get their `failure` set. */
 struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items,
                               size_t n, bool keep_prefix);
 

@@ -1,80 +1,154 @@
-/* job.c - see job.h.  Everything a job will need to end is allocated here, before it is accepted. */
+/* job.c - see job.h: how a job is made, what ends it, what it tells.  Everything a job will need to end is
+ * allocated here, before it is accepted. */
 #include "engine/schedule/job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
-#include "engine/cache/prefix_tree.h"
-#include "engine/models/arch.h"
 
-static int check_spec(const struct served_model *m, const struct engine_job *spec, struct error *e)
+static int allocate(void *pointer, size_t count, size_t size, struct error *e)
 {
-    size_t vocabulary = m->model->shape.vocabulary, context = m->model->context;
-    if (spec->n_prompt == 0)
-        return error_param(e, ERROR_INVALID_REQUEST, "prompt", "the prompt has no tokens");
-    if (spec->n_prompt > context || spec->max_tokens > context - spec->n_prompt)
-        return error_param(e, ERROR_CONTEXT_LENGTH, "prompt",
-                           "This model's maximum context length is %zu tokens, but %zu were requested "
-                           "(%zu in the prompt, %zu for the completion)",
-                           context, spec->n_prompt + spec->max_tokens, spec->n_prompt, spec->max_tokens);
-    if (spec->choices < 1 || spec->choices > LIMIT_CHOICES)
-        return error_param(e, ERROR_INVALID_REQUEST, "n", "n must be between 1 and %d", LIMIT_CHOICES);
-    if (spec->top_logprobs > LIMIT_TOP_LOGPROBS || spec->n_stop_tokens > LIMIT_STOP_TOKENS ||
-        spec->sampling.n_bias > LIMIT_LOGIT_BIAS)
-        return error_set(e, ERROR_INVALID_REQUEST,
-                         "more logprobs, stop tokens or biases than the limits allow");
-    for (size_t i = 0; i < spec->n_prompt; i++) {
-        if (spec->prompt[i] < 0 || (size_t)spec->prompt[i] >= vocabulary)
-            return error_param(e, ERROR_INVALID_REQUEST, "prompt",
-                               "token id %d is outside the vocabulary of %zu", spec->prompt[i], vocabulary);
-    }
-    for (size_t i = 0; i < spec->sampling.n_bias; i++) {
-        if (spec->sampling.bias[i].token < 0 || (size_t)spec->sampling.bias[i].token >= vocabulary)
-            return error_param(e, ERROR_INVALID_REQUEST, "logit_bias",
-                               "token id %d is outside the vocabulary of %zu", spec->sampling.bias[i].token,
-                               vocabulary);
-    }
+    void **p = pointer;
+    *p = calloc(count ? count : 1, size);
+    return *p ? 0 : error_no_memory(e);
+}
+
+static int copy(void *pointer, const void *from, size_t count, size_t size, struct error *e)
+{
+    void **p = pointer;
+    *p = NULL;
+    if (!from || count == 0)
+        return 0;
+    TRY(allocate(p, count, size, e));
+    memcpy(*p, from, count * size);
     return 0;
+}
+
+static int create_sampler(struct job *j, struct sequence *s, struct error *e)
+{
+    const struct generation_rules *rules = &j->served->rules;
+    const struct sampler_setup setup = {
+        .options = &j->spec.sampling,
+        .choice = s->choice,
+        .vocabulary = j->served->model->shape.vocabulary,
+        .prompt = s->tokens,
+        .n_prompt = s->n_tokens,
+        .max_tokens = j->max_tokens,
+        .no_repeat_ngram = j->spec.no_repeat_ngram,
+        .suppressed = rules->suppressed,
+        .n_suppressed = rules->n_suppressed,
+        .forced_bos = j->has_source ? rules->forced_bos : -1,
+        .forced_eos = j->forced_eos,
+    };
+    return sampler_create(&setup, &s->sampler, e);
 }
 
 static int create_sequence(struct job *j, unsigned choice, struct error *e)
 {
     struct sequence *s = &j->sequences[choice];
-    size_t most = j->spec.n_prompt + j->spec.max_tokens;
+    size_t most = j->n_prefix + j->max_tokens;
     s->job = j;
     s->choice = choice;
     s->state = choice == 0 ? SEQUENCE_WAITING : SEQUENCE_FOLLOWING;
-    s->tokens = malloc(most * sizeof *s->tokens);
-    s->pages = calloc(most / KV_PAGE_TOKENS + 1, sizeof(struct kv_page *));
-    if (!s->tokens || !s->pages)
-        return error_no_memory(e);
-    memcpy(s->tokens, j->spec.prompt, j->spec.n_prompt * sizeof *s->tokens);
-    s->n_tokens = j->spec.n_prompt;
-    TRY(sampler_create(&j->spec.sampling, choice, j->served->model->shape.vocabulary, s->tokens, s->n_tokens,
-                       &s->sampler, e));
+    TRY(allocate(&s->tokens, most, sizeof *s->tokens, e));
+    s->n_tokens = j->n_prefix;
+    if (j->has_source)
+        s->tokens[0] = j->served->rules.start;
+    else
+        memcpy(s->tokens, j->spec.prompt, j->spec.n_prompt * sizeof *s->tokens);
+    if (!j->encodes)
+        TRY(allocate(&s->pages, most / KV_PAGE_TOKENS + 1, sizeof(struct kv_page *), e));
+    if (j->spec.task != ENGINE_TASK_GENERATE)
+        return 0;
+    if (j->beams)
+        TRY(allocate(&s->logprobs, j->max_tokens, sizeof *s->logprobs, e));
+    TRY(create_sampler(j, s, e));
     return text_stream_create(j->served->tokenizer, j->spec.show_control, j->stops, &s->text, e);
 }
 
-static int copy_stop_tokens(struct job *j, const struct engine_job *spec, struct error *e)
+static int create_sequences(struct job *j, struct error *e)
+{
+    TRY(allocate(&j->sequences, j->n_sequences, sizeof *j->sequences, e));
+    for (unsigned i = 0; i < j->n_sequences; i++)
+        TRY(create_sequence(j, i, e));
+    j->ranks[0] = &j->sequences[0];
+    j->n_ranks = 1;
+    return 0;
+}
+
+/* Arrays that the caller keeps.  The sampler copies the biases, the stop set the strings. */
+static int copy_arrays(struct job *j, const struct engine_job *spec, struct error *e)
 {
     j->spec.stop_tokens = NULL;
-    if (spec->n_stop_tokens == 0)
-        return 0;
-    int32_t *copy = malloc(spec->n_stop_tokens * sizeof *copy);
-    if (!copy)
-        return error_no_memory(e);
-    memcpy(copy, spec->stop_tokens, spec->n_stop_tokens * sizeof *copy);
-    j->spec.stop_tokens = copy;
+    j->spec.types = NULL;
+    j->spec.masked = NULL;
+    TRY(copy(&j->spec.stop_tokens, spec->stop_tokens, spec->n_stop_tokens, sizeof *spec->stop_tokens, e));
+    TRY(copy(&j->spec.types, spec->types, spec->n_prompt, sizeof *spec->types, e));
+    TRY(copy(&j->spec.masked, spec->masked, spec->n_masked, sizeof *spec->masked, e));
+    if (spec->task == ENGINE_TASK_GENERATE)
+        TRY(stop_set_create(spec->stop, spec->n_stop, &j->stops, e));
     return 0;
+}
+
+static int create_source(struct job *j, struct error *e)
+{
+    size_t pages = j->spec.n_prompt / KV_PAGE_TOKENS + 1;
+    TRY(allocate(&j->source.pages, pages, sizeof *j->source.pages, e));
+    return allocate(&j->source.data, pages, sizeof *j->source.data, e);
+}
+
+static enum engine_pooling choose_pooling(const struct served_model *m, enum engine_pooling wish)
+{
+    enum engine_pooling pooling = wish != ENGINE_POOLING_DEFAULT ? wish : m->pooling;
+    if (pooling != ENGINE_POOLING_DEFAULT)
+        return pooling;
+    return m->model->arch->encode ? ENGINE_POOLING_MEAN : ENGINE_POOLING_LAST;
+}
+
+/* What follows from the task and the model. */
+static void derive(struct job *j)
+{
+    const struct served_model *m = j->served;
+    const struct engine_job *spec = &j->spec;
+    bool generates = spec->task == ENGINE_TASK_GENERATE;
+    j->has_source = generates && m->model->shape.cross_layers > 0;
+    j->encodes = !generates && m->model->arch->encode;
+    j->n_prefix = j->has_source ? 1 : spec->n_prompt;
+    j->max_tokens = generates ? spec->max_tokens : 0;
+    if (j->has_source && m->rules.max_length_ratio > 0) {
+        double most = ceil((double)m->rules.max_length_ratio * (double)spec->n_prompt);
+        if (most < (double)j->max_tokens)
+            j->max_tokens = (size_t)most;
+    }
+    j->forced_eos = spec->ignore_eos ? -1 : m->rules.forced_eos;
+    j->n_sequences = generates ? spec->choices : 1;
+    if (generates && spec->beams.beams > 1 && j->max_tokens > 0)
+        j->n_sequences = spec->beams.beams;
+    j->n_open = j->n_sequences;
+    j->pooling = choose_pooling(m, spec->pooling);
+}
+
+static int fill(struct job *j, const struct engine_job *spec, struct error *e)
+{
+    derive(j);
+    TRY(copy_arrays(j, spec, e));
+    if (j->has_source)
+        TRY(create_source(j, e));
+    if (j->spec.task == ENGINE_TASK_EMBED)
+        TRY(allocate(&j->pooled, j->served->model->shape.embedding, sizeof *j->pooled, e));
+    if (j->spec.task == ENGINE_TASK_GENERATE && spec->beams.beams > 1 && j->max_tokens > 0)
+        TRY(beam_search_create(&spec->beams, j->max_tokens, &j->beams, e));
+    return create_sequences(j, e);
 }
 
 int job_create_take(struct served_model *m, struct engine_job *spec, struct job **out, struct error *e)
 {
     int32_t *prompt = spec->prompt;
     struct job *j = NULL;
-    if (check_spec(m, spec, e) < 0)
+    if (job_check(m, spec, e) < 0)
         goto fail_prompt;
     j = calloc(1, sizeof *j);
     if (!j) {
@@ -85,25 +159,14 @@ int job_create_take(struct served_model *m, struct engine_job *spec, struct job 
     j->served = m;
     j->submitted_ns = clock_ns();
     j->usage.prompt_tokens = spec->n_prompt;
-    j->n_open = spec->choices;
     j->spec.tag = NULL;
     snprintf(j->tag, sizeof j->tag, "%s", spec->tag ? spec->tag : "-");
-    if (copy_stop_tokens(j, spec, e) < 0 || stop_set_create(spec->stop, spec->n_stop, &j->stops, e) < 0)
-        goto fail_job;
-    j->sequences = calloc(spec->choices, sizeof *j->sequences);
-    if (!j->sequences) {
-        error_no_memory(e);
-        goto fail_job;
-    }
-    for (unsigned i = 0; i < spec->choices; i++) {
-        if (create_sequence(j, i, e) < 0)
-            goto fail_job;
+    if (fill(j, spec, e) < 0) {
+        job_free(j);
+        return -1;
     }
     *out = j;
     return 0;
-fail_job:
-    job_free(j);
-    return -1;
 fail_prompt:
     free(prompt);
     return -1;
@@ -111,116 +174,118 @@ fail_prompt:
 
 void job_free(struct job *j)
 {
-    for (unsigned i = 0; j->sequences && i < j->spec.choices; i++) {
+    for (unsigned i = 0; j->sequences && i < j->n_sequences; i++) {
         struct sequence *s = &j->sequences[i];
         free(s->tokens);
+        free(s->logprobs);
         free(s->pages);
         sampler_free(s->sampler);
         text_stream_free(s->text);
     }
     free(j->sequences);
+    beam_search_free(j->beams);
     stop_set_free(j->stops);
+    free(j->source.pages);
+    free(j->source.data);
+    free(j->pooled);
     free((void *)(uintptr_t)j->spec.stop_tokens);
+    free((void *)(uintptr_t)j->spec.types);
+    free((void *)(uintptr_t)j->spec.masked);
     free(j->spec.prompt);
     free(j);
 }
 
-void sequence_release_pages(struct sequence *s)
+enum work job_work(const struct job *j)
 {
-    while (s->n_pages > 0)
-        kv_page_unref(s->pages[--s->n_pages]);
-    s->n_computed = 0;
-    s->n_known_pages = 0;
-    s->prefix_node = 0;
-    s->prefix_chain_ended = false;
+    if (j->encodes)
+        return WORK_ENCODE;
+    return j->has_source && !j->source.encoded ? WORK_SOURCE : WORK_FORWARD;
 }
 
-/* The page that the next token goes into may still be shared with the other choices: copy it. */
-static bool own_last_page(struct sequence *s)
+static bool is_in(const int32_t *ids, size_t n, int32_t id)
 {
-    size_t i = s->n_computed / KV_PAGE_TOKENS;
-    if (s->n_computed % KV_PAGE_TOKENS == 0 || i >= s->n_pages || s->pages[i]->refs == 1)
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] == id)
+            return true;
+    }
+    return false;
+}
+
+bool job_is_end(const struct job *j, int32_t id)
+{
+    const struct generation_rules *rules = &j->served->rules;
+    if (!j->spec.ignore_eos &&
+        (token_ends_generation(j->served->tokenizer, id) || is_in(rules->ends, rules->n_ends, id)))
         return true;
-    struct kv_page *copy = kv_page_take(s->job->served->cache);
-    if (!copy)
-        return false;
-    const struct model *m = s->job->served->model;
-    memcpy(copy->data, s->pages[i]->data, model_page_bytes(&m->shape, m->kv_dtype));
-    kv_page_unref(s->pages[i]);
-    s->pages[i] = copy;
-    return true;
+    return is_in(j->spec.stop_tokens, j->spec.n_stop_tokens, id);
 }
 
-bool sequence_take_pages(struct sequence *s, size_t n)
+enum engine_finish job_finish(const struct job *j, int32_t id, size_t n)
 {
-    if (!own_last_page(s))
-        return false;
-    size_t need = (s->n_computed + n + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
-    for (; s->n_pages < need; s->n_pages++) {
-        struct kv_page *page = kv_page_take(s->job->served->cache);
-        if (!page)
-            return false;
-        s->pages[s->n_pages] = page;
-    }
-    return true;
+    if (n == j->max_tokens && id == j->forced_eos) /* it had no choice */
+        return ENGINE_FINISH_LENGTH;
+    if (job_is_end(j, id))
+        return ENGINE_FINISH_STOP;
+    return n == j->max_tokens ? ENGINE_FINISH_LENGTH : ENGINE_FINISH_NONE;
 }
 
-void sequence_find_prefix(struct sequence *s)
+void sequence_finish(struct sequence *s)
 {
-    size_t n = prefix_find(s->job->served->prefixes, s->job->spec.cache_salt, s->tokens, s->n_tokens - 1,
-                           s->pages, &s->prefix_node);
-    s->n_pages = s->n_known_pages = n;
-    s->n_computed = n * KV_PAGE_TOKENS;
+    s->state = SEQUENCE_DONE;
+    sequence_release(s);
+    source_release_idle(s->job);
+    s->job->n_open--;
 }
 
-void sequence_keep_prefix(struct sequence *s)
-{
-    while (!s->prefix_chain_ended && (s->n_known_pages + 1) * KV_PAGE_TOKENS <= s->n_computed) {
-        size_t i = s->n_known_pages;
-        s->prefix_node = prefix_insert(s->job->served->prefixes, s->job->spec.cache_salt, s->prefix_node,
-                                       s->tokens + i * KV_PAGE_TOKENS, s->pages[i]);
-        s->prefix_chain_ended = s->prefix_node == 0;
-        s->n_known_pages++;
-    }
-}
+/* ---- events ---------------------------------------------------------------------------------- */
 
-void sequence_fork(struct sequence *follower, const struct sequence *from)
+static void send(struct job *j, struct engine_event *event)
 {
-    for (size_t i = 0; i < from->n_pages; i++) {
-        kv_page_ref(from->pages[i]);
-        follower->pages[i] = from->pages[i];
-    }
-    follower->n_pages = from->n_pages;
-    follower->n_computed = from->n_computed;
-    follower->n_known_pages = from->n_known_pages;
-    follower->prefix_node = from->prefix_node;
-    follower->prefix_chain_ended = from->prefix_chain_ended;
-    follower->state = SEQUENCE_RUNNING;
+    event->job = j->id;
+    if (!event->text)
+        event->text = "";
+    if (!event->time_ns)
+        event->time_ns = clock_ns();
+    j->spec.on_event(j->spec.user, event);
 }
 
 void job_send_step(struct job *j, const struct sequence *s, const struct engine_token *token,
                    enum engine_finish finish, int stop_index)
 {
-    struct engine_event event = {
-        .kind = ENGINE_EVENT_STEP, .job = j->id, .choice = s->choice, .finish = finish};
+    struct engine_event event = {.kind = ENGINE_EVENT_STEP, .choice = s->choice, .finish = finish};
     event.tokens = token;
     event.n_tokens = token ? 1 : 0;
     event.text = text_stream_take(s->text, &event.text_len);
     if (stop_index >= 0)
         event.stop_string = stop_set_string(j->stops, stop_index, &event.stop_len);
-    event.time_ns = clock_ns();
-    j->spec.on_event(j->spec.user, &event);
+    send(j, &event);
+}
+
+void job_send_hypothesis(struct job *j, unsigned choice, const struct engine_token *tokens, size_t n,
+                         enum engine_finish finish, double score)
+{
+    struct engine_event event = {.kind = ENGINE_EVENT_STEP, .choice = choice, .tokens = tokens};
+    event.n_tokens = n;
+    event.text = text_stream_take(j->sequences[choice].text, &event.text_len);
+    event.finish = finish;
+    event.score = score;
+    send(j, &event);
 }
 
 void job_send_prompt(struct job *j, const struct engine_token *tokens, size_t n)
 {
-    const struct engine_event event = {.kind = ENGINE_EVENT_PROMPT,
-                                       .job = j->id,
-                                       .tokens = tokens,
-                                       .n_tokens = n,
-                                       .text = "",
-                                       .time_ns = clock_ns()};
-    j->spec.on_event(j->spec.user, &event);
+    struct engine_event event = {.kind = ENGINE_EVENT_PROMPT, .tokens = tokens, .n_tokens = n};
+    send(j, &event);
+}
+
+void job_send_result(struct job *j, const float *values, size_t rows, size_t cols,
+                     const struct engine_token *tokens, size_t n_tokens)
+{
+    struct engine_event event = {.kind = ENGINE_EVENT_RESULT, .values = values, .tokens = tokens};
+    event.n_rows = rows;
+    event.n_cols = cols;
+    event.n_tokens = n_tokens;
+    send(j, &event);
 }
 
 void job_send_final(struct job *j, const struct error *error)
@@ -232,11 +297,7 @@ void job_send_final(struct job *j, const struct error *error)
         j->usage.prefill_ns = first - j->started_ns;
         j->usage.decode_ns = now - first;
     }
-    const struct engine_event event = {.kind = ENGINE_EVENT_FINAL,
-                                       .job = j->id,
-                                       .text = "",
-                                       .time_ns = now,
-                                       .usage = j->usage,
-                                       .error = error};
-    j->spec.on_event(j->spec.user, &event);
+    struct engine_event event = {.kind = ENGINE_EVENT_FINAL, .usage = j->usage, .error = error};
+    event.time_ns = now;
+    send(j, &event);
 }

@@ -9,15 +9,18 @@
 
 /* One runnable sequence; the array is in order of age, oldest first. */
 struct plan_sequence {
-    size_t pending; /* tokens that are not in the cache yet, at least 1 */
-    size_t most;    /* tokens it may have in one tick; 0 = no limit of its own */
-    bool decoding;  /* it waits for its next generated token only */
+    size_t pending;    /* tokens that are not in the cache yet, at least 1 */
+    size_t most;       /* tokens it may have in one tick; 0 = no limit of its own */
+    bool decoding;     /* it waits for its next generated token only */
+    bool whole;        /* all of it in one tick or nothing (encoders); not with decoding or most */
+    const void *group; /* equal for sequences of one model */
 };
 
 struct policy {
     const char *name;
-    /* Fills take[i] with the tokens of sequence i for this tick: 0 .. pending.  The sum is at most budget, or
-     * the number of decoding sequences where that is more; at least one is not 0 when n > 0. */
+    /* Fills take[i] with the tokens of sequence i for this tick: 0 .. pending; at least one gets some.
+     * The sum is at most budget, or the number of decoding sequences where that is more; beyond it goes
+     * at most one whole sequence a group. */
     void (*plan)(const struct plan_sequence *sequences, size_t n, size_t budget, size_t *take);
 };
 

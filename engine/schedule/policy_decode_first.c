@@ -1,6 +1,8 @@
 /* policy_decode_first.c - running streams first, one token each; the rest of the budget reads prompts.
- * A quarter of what is left is the oldest prompt's, so that it always advances; the remainder goes to the
- * shortest first, which keeps the mean time to first token low beside a long prompt. */
+ * Each model's oldest prompt gets a quarter of what is left (less when there are more models), so that it
+ * always advances; the remainder goes to the shortest first, which keeps the mean time to first token low
+ * beside a long prompt.  A model's oldest, when it is whole, runs however long it is, so a tick holds at most
+ * one text a model that is too large for it; other whole ones run when they fit into what is left. */
 #include "engine/schedule/policy.h"
 
 enum { OLDEST_SHARE = 4 };
@@ -26,23 +28,45 @@ static size_t give_decoding(const struct plan_sequence *s, size_t n, size_t budg
     return budget;
 }
 
-static size_t give_oldest(const struct plan_sequence *s, size_t n, size_t budget, size_t *take)
+static bool is_oldest(const struct plan_sequence *s, size_t i)
 {
-    size_t i = 0;
-    while (i < n && s[i].decoding)
-        i++;
-    if (i == n || budget == 0)
-        return budget;
-    take[i] = at_most(wish(&s[i], 0), (budget + OLDEST_SHARE - 1) / OLDEST_SHARE);
-    return budget - take[i];
+    if (s[i].decoding)
+        return false;
+    for (size_t k = 0; k < i; k++) {
+        if (!s[k].decoding && s[k].group == s[i].group)
+            return false;
+    }
+    return true;
 }
 
-/* The unfinished prompt that needs least to be read to its end. */
-static size_t shortest(const struct plan_sequence *s, size_t n, const size_t *take)
+static size_t give_oldest(const struct plan_sequence *s, size_t n, size_t budget, size_t *take)
+{
+    size_t parts = 0;
+    for (size_t i = 0; i < n; i++)
+        parts += is_oldest(s, i) && !s[i].whole;
+    parts = parts > OLDEST_SHARE ? parts : OLDEST_SHARE;
+    size_t share = (budget + parts - 1) / parts;
+    for (size_t i = 0; i < n; i++) {
+        if (is_oldest(s, i) && !s[i].whole) {
+            take[i] = at_most(wish(&s[i], 0), at_most(share, budget));
+            budget -= take[i];
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (is_oldest(s, i) && s[i].whole) {
+            take[i] = s[i].pending;
+            budget -= at_most(budget, take[i]);
+        }
+    }
+    return budget;
+}
+
+/* The unfinished prompt that needs least to be read to its end and may go on with this budget. */
+static size_t shortest(const struct plan_sequence *s, size_t n, size_t budget, const size_t *take)
 {
     size_t best = n;
     for (size_t i = 0; i < n; i++) {
-        if (s[i].decoding || wish(&s[i], take[i]) == 0)
+        if (s[i].decoding || wish(&s[i], take[i]) == 0 || (s[i].whole && s[i].pending > budget))
             continue;
         if (best == n || s[i].pending - take[i] < s[best].pending - take[best])
             best = i;
@@ -55,7 +79,7 @@ static void plan(const struct plan_sequence *s, size_t n, size_t budget, size_t 
     budget = give_decoding(s, n, budget, take);
     budget = give_oldest(s, n, budget, take);
     while (budget > 0) {
-        size_t i = shortest(s, n, take);
+        size_t i = shortest(s, n, budget, take);
         if (i == n)
             return;
         size_t more = at_most(wish(&s[i], take[i]), budget);

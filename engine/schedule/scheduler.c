@@ -2,7 +2,9 @@
  * Lock rules: `lock` guards the first group of fields below and is held for moments only; everything in the
  * second group is the scheduler thread's alone.  No lock is held while events are sent.
  * A tick: collect new jobs -> end cancelled, failed and overdue ones -> admit -> plan -> pages -> one batch a
- * model -> end finished jobs -> publish counters. */
+ * model and kind of work -> end finished jobs -> publish counters.
+ * Encoders keep no memory between ticks and hold a slot for one, so they are admitted in a lane of their own,
+ * past decoders that wait for pages or slots. */
 #include "engine/schedule/scheduler.h"
 
 #include <pthread.h>
@@ -12,11 +14,13 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/cache/prefix_tree.h"
-#include "engine/models/arch.h"
 #include "engine/schedule/batch.h"
+#include "engine/schedule/beams.h"
+#include "engine/schedule/encode.h"
 #include "engine/schedule/policy.h"
 
 enum { IDLE_WAIT_NS = 100000000 };
+enum { LANE_DECODERS, LANE_ENCODERS, LANES };
 
 struct scheduler {
     struct scheduler_options options;
@@ -33,11 +37,12 @@ struct scheduler {
     _Atomic uint64_t heartbeat;
     struct kv_pool *pool;
     struct batch_runner *runner;
+    struct encode_runner *encoder;
     struct job *jobs, **jobs_end; /* by age */
     size_t most_runnable;
     struct sequence **runnable; /* of this tick, by age */
     struct plan_sequence *states;
-    struct batch_item *items, *group;
+    struct batch_item *group;
     size_t *takes;
     struct engine_stats counted; /* totals, copied to stats at the end of a tick */
 };
@@ -46,25 +51,25 @@ static void *run(void *context);
 
 static int allocate(struct scheduler *s, struct error *e)
 {
-    s->most_runnable = s->options.max_sequences + LIMIT_CHOICES;
+    s->most_runnable = LANES * (s->options.max_sequences + LIMIT_CHOICES);
     s->runnable = calloc(s->most_runnable, sizeof(struct sequence *));
     s->states = calloc(s->most_runnable, sizeof *s->states);
-    s->items = calloc(s->most_runnable, sizeof *s->items);
     s->group = calloc(s->most_runnable, sizeof *s->group);
     s->takes = calloc(s->most_runnable, sizeof *s->takes);
-    if (!s->runnable || !s->states || !s->items || !s->group || !s->takes)
+    if (!s->runnable || !s->states || !s->group || !s->takes)
         return error_no_memory(e);
     TRY(kv_pool_create(s->options.kv_memory, &s->pool, e));
+    TRY(encode_runner_create(s->options.exec, &s->encoder, e));
     return batch_runner_create(s->options.exec, &s->runner, e);
 }
 
 static void release(struct scheduler *s)
 {
     batch_runner_free(s->runner);
+    encode_runner_free(s->encoder);
     kv_pool_free(s->pool);
     free(s->runnable);
     free(s->states);
-    free(s->items);
     free(s->group);
     free(s->takes);
     pthread_cond_destroy(&s->wake);
@@ -260,7 +265,7 @@ static void publish(struct scheduler *s)
     struct kv_counts kv = kv_pool_counts(s->pool);
     size_t running = 0;
     for (struct job *j = s->jobs; j; j = j->next) {
-        for (unsigned i = 0; i < j->spec.choices; i++)
+        for (unsigned i = 0; i < j->n_sequences; i++)
             running += j->sequences[i].state == SEQUENCE_RUNNING;
     }
     pthread_mutex_lock(&s->lock);
@@ -278,8 +283,9 @@ static void publish(struct scheduler *s)
  * before the event, so that whoever sees the end sees the memory free. */
 static void end_job(struct scheduler *s, struct job *j, const struct error *error)
 {
-    for (unsigned i = 0; i < j->spec.choices; i++)
-        sequence_release_pages(&j->sequences[i]);
+    for (unsigned i = 0; i < j->n_sequences; i++)
+        sequence_release(&j->sequences[i]);
+    source_release(j);
     if (!j->started)
         leave_queue(s, j);
     if (!error)
@@ -335,9 +341,10 @@ static void end_jobs(struct scheduler *s, bool stopping)
 
 static int prepare_model(struct scheduler *s, struct served_model *m, struct error *e)
 {
-    if (m->cache)
+    if (m->cache || !model_takes_memory(m->model))
         return 0;
-    TRY(prefix_tree_create(&m->prefixes, e));
+    if (model_shares_prefixes(m->model))
+        TRY(prefix_tree_create(&m->prefixes, e));
     size_t bytes = model_page_bytes(&m->model->shape, m->model->kv_dtype);
     if (kv_cache_create(s->pool, bytes, prefix_tree_forget, m->prefixes, &m->cache, e) < 0) {
         prefix_tree_free(m->prefixes);
@@ -360,20 +367,37 @@ static void start(struct scheduler *s, struct sequence *q)
     leave_queue(s, j);
 }
 
-/* Whether the pages that q still needs for all it has are there, with one to spare for everyone who runs. */
+static bool keeps_prefixes(const struct scheduler *s, const struct served_model *m)
+{
+    return s->options.prefix_reuse && model_shares_prefixes(m->model);
+}
+
+/* What is told or pooled of every prompt token can't come from pages that are there already. */
+static bool reads_every_token(const struct job *j)
+{
+    return j->spec.prompt_logprobs || j->pooled;
+}
+
+/* Whether the memory that q still needs for all it has is there, with a page to spare for everyone who runs.
+ */
 static bool try_admit(struct scheduler *s, struct sequence *q, size_t running)
 {
     struct job *j = q->job;
+    if (j->encodes) {
+        start(s, q);
+        return true;
+    }
     if (prepare_model(s, j->served, &j->failure) < 0)
         return false;
-    if (s->options.prefix_reuse && !j->spec.prompt_logprobs)
+    bool reuse = keeps_prefixes(s, j->served) && !reads_every_token(j);
+    if (reuse)
         sequence_find_prefix(q);
-    size_t need = (q->n_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS - q->n_pages;
-    if (running > 0 && kv_cache_available(j->served->cache) < need + running) {
-        sequence_release_pages(q);
+    if (running > 0 && j->served->cache &&
+        kv_cache_available(j->served->cache) < sequence_needs(q) + running) {
+        sequence_release(q);
         return false;
     }
-    if (s->options.prefix_reuse && !j->spec.prompt_logprobs) {
+    if (reuse) {
         s->counted.prefix_queries += q->n_tokens;
         s->counted.prefix_hits += q->n_computed;
     }
@@ -381,32 +405,108 @@ static bool try_admit(struct scheduler *s, struct sequence *q, size_t running)
     return true;
 }
 
-static bool holds_slot(const struct sequence *q)
+static unsigned lane_of(const struct job *j)
 {
-    return q->state == SEQUENCE_RUNNING || (q->state == SEQUENCE_FOLLOWING && q->job->started);
+    return j->encodes ? LANE_ENCODERS : LANE_DECODERS;
 }
 
-/* First come, first served: nobody overtakes a job that does not fit yet, except past paused ones. */
+/* What a lane has given out.  Followers have their slot with their leader; what they share costs nothing yet.
+ */
+struct lane {
+    size_t slots, running;
+    bool full; /* for the next one, and so for everyone behind it */
+};
+
+static void count_lane(struct lane *lane, const struct job *j)
+{
+    for (unsigned i = 0; i < j->n_sequences; i++) {
+        const struct sequence *q = &j->sequences[i];
+        lane->running += q->state == SEQUENCE_RUNNING;
+        lane->slots += q->state == SEQUENCE_RUNNING || (q->state == SEQUENCE_FOLLOWING && j->started);
+    }
+}
+
+static void admit_next(struct scheduler *s, struct sequence *q, struct lane *lane)
+{
+    size_t wanted = q->job->started ? 1 : q->job->n_sequences;
+    lane->full = lane->slots > 0 && lane->slots + wanted > s->options.max_sequences;
+    if (!lane->full)
+        lane->full = !try_admit(s, q, lane->running);
+    if (lane->full)
+        return;
+    lane->slots += wanted;
+    lane->running++;
+}
+
+/* First come, first served in each lane: nobody overtakes a job that does not fit yet, except past paused
+ * ones. */
 static void admit(struct scheduler *s)
 {
-    size_t slots = 0;
+    struct lane lanes[LANES] = {0};
+    for (struct job *j = s->jobs; j; j = j->next)
+        count_lane(&lanes[lane_of(j)], j);
     for (struct job *j = s->jobs; j; j = j->next) {
-        for (unsigned i = 0; i < j->spec.choices; i++)
-            slots += holds_slot(&j->sequences[i]);
-    }
-    for (struct job *j = s->jobs; j; j = j->next) {
-        for (unsigned i = 0; i < j->spec.choices; i++) {
+        struct lane *lane = &lanes[lane_of(j)];
+        for (unsigned i = 0; i < j->n_sequences && !lane->full; i++) {
             struct sequence *q = &j->sequences[i];
-            if (q->state != SEQUENCE_WAITING || atomic_load(&j->paused))
-                continue;
-            size_t wanted = j->started ? 1 : j->spec.choices;
-            if (slots > 0 && slots + wanted > s->options.max_sequences)
-                return;
-            if (!try_admit(s, q, slots))
-                return;
-            slots += wanted;
+            if (q->state == SEQUENCE_WAITING && !atomic_load(&j->paused))
+                admit_next(s, q, lane);
         }
     }
+}
+
+static size_t add_runnable(struct scheduler *s, size_t n, struct sequence *q, struct plan_sequence state)
+{
+    if (n == s->most_runnable)
+        return n;
+    s->runnable[n] = q;
+    s->states[n] = state;
+    s->states[n].group = q->job->served;
+    return n + 1;
+}
+
+/* The text of an encoder or the source of a decoder, by the first of the job's sequences that runs. */
+static size_t list_whole(struct scheduler *s, struct job *j, size_t n)
+{
+    for (unsigned i = 0; i < j->n_sequences; i++) {
+        if (j->sequences[i].state == SEQUENCE_RUNNING)
+            return add_runnable(s, n, &j->sequences[i],
+                                (struct plan_sequence){.pending = j->spec.n_prompt, .whole = true});
+    }
+    return n;
+}
+
+static struct plan_sequence plan_of(const struct sequence *q, size_t pending, bool decoding)
+{
+    bool told = q->job->spec.prompt_logprobs && q->choice == 0;
+    return (struct plan_sequence){
+        .pending = pending, .decoding = decoding, .most = told && !decoding ? BATCH_LOGPROB_ROWS : 0};
+}
+
+/* Beams step together: until all have caught up, none takes its last token. */
+static size_t list_beams(struct scheduler *s, struct job *j, size_t n)
+{
+    beams_follow(j);
+    bool ready = beams_ready(j);
+    for (unsigned i = 0; i < j->n_ranks; i++) {
+        struct sequence *q = j->ranks[i];
+        size_t pending = q->n_tokens - q->n_computed;
+        if (q->state == SEQUENCE_RUNNING && (ready || pending > 1))
+            n = add_runnable(s, n, q, plan_of(q, ready ? 1 : pending - 1, ready));
+    }
+    return n;
+}
+
+static size_t list_sequences(struct scheduler *s, struct job *j, size_t n)
+{
+    for (unsigned i = 0; i < j->n_sequences; i++) {
+        struct sequence *q = &j->sequences[i];
+        size_t pending = q->n_tokens - q->n_computed;
+        if (q->state == SEQUENCE_RUNNING)
+            n = add_runnable(
+                s, n, q, plan_of(q, pending, pending == 1 && (j->has_source || q->n_tokens > j->n_prefix)));
+    }
+    return n;
 }
 
 static size_t list_runnable(struct scheduler *s)
@@ -415,16 +515,12 @@ static size_t list_runnable(struct scheduler *s)
     for (struct job *j = s->jobs; j; j = j->next) {
         if (atomic_load(&j->paused) || j->failure.kind != ERROR_NONE)
             continue;
-        for (unsigned i = 0; i < j->spec.choices && n < s->most_runnable; i++) {
-            struct sequence *q = &j->sequences[i];
-            if (q->state != SEQUENCE_RUNNING)
-                continue;
-            s->runnable[n] = q;
-            s->states[n].pending = q->n_tokens - q->n_computed;
-            s->states[n].decoding = s->states[n].pending == 1 && q->n_tokens > j->spec.n_prompt;
-            s->states[n].most = j->spec.prompt_logprobs && q->choice == 0 ? BATCH_LOGPROB_ROWS : 0;
-            n++;
-        }
+        if (job_work(j) != WORK_FORWARD)
+            n = list_whole(s, j, n);
+        else if (j->n_ranks > 1)
+            n = list_beams(s, j, n);
+        else
+            n = list_sequences(s, j, n);
     }
     return n;
 }
@@ -436,9 +532,9 @@ static struct sequence *find_victim(struct scheduler *s)
     bool victim_paused = false;
     for (struct job *j = s->jobs; j; j = j->next) {
         bool paused = atomic_load(&j->paused);
-        for (unsigned i = 0; i < j->spec.choices; i++) {
+        for (unsigned i = 0; i < j->n_sequences; i++) {
             struct sequence *q = &j->sequences[i];
-            if (q->state == SEQUENCE_RUNNING && q->n_pages > 0 && (paused || !victim_paused)) {
+            if (q->state == SEQUENCE_RUNNING && sequence_holds_memory(q) && (paused || !victim_paused)) {
                 victim = q;
                 victim_paused = paused;
             }
@@ -447,38 +543,65 @@ static struct sequence *find_victim(struct scheduler *s)
     return victim;
 }
 
+/* q, and the beams beside it, give back what they hold and wait; the source goes with the last of a job. */
 static void preempt(struct scheduler *s, struct sequence *q, size_t n)
 {
-    log_debug("job %llu (%s) choice %u preempted: pages run short", (unsigned long long)q->job->id,
-              q->job->tag, q->choice);
-    sequence_release_pages(q);
-    q->state = SEQUENCE_WAITING;
+    struct job *j = q->job;
+    log_debug("job %llu (%s) choice %u preempted: pages run short", (unsigned long long)j->id, j->tag,
+              q->choice);
+    if (j->beams) {
+        beams_preempt(j);
+    } else {
+        sequence_release(q);
+        q->state = SEQUENCE_WAITING;
+    }
     s->counted.preemptions++;
     for (size_t i = 0; i < n; i++) {
-        if (s->runnable[i] == q)
+        if (s->runnable[i] == q || (j->beams && s->runnable[i]->job == j))
             s->takes[i] = 0;
     }
+    source_release_idle(j);
 }
 
-static bool others_hold_pages(const struct scheduler *s, const struct sequence *q)
+/* Whether somebody could give way to q; beams can't give way to each other. */
+static bool others_hold_memory(const struct scheduler *s, const struct sequence *q)
 {
     for (const struct job *j = s->jobs; j; j = j->next) {
-        for (unsigned i = 0; i < j->spec.choices; i++) {
-            if (&j->sequences[i] != q && j->sequences[i].n_pages > 0)
+        if (j == q->job && j->beams)
+            continue;
+        for (unsigned i = 0; i < j->n_sequences; i++) {
+            const struct sequence *other = &j->sequences[i];
+            if (other != q && other->state == SEQUENCE_RUNNING && sequence_holds_memory(other))
                 return true;
         }
     }
     return false;
 }
 
-/* Pages for what sequence i takes this tick; younger ones give way, or it waits itself when it is the
+static bool take_memory(struct sequence *q, size_t n)
+{
+    switch (job_work(q->job)) {
+    case WORK_SOURCE:
+        return source_take(q->job);
+    case WORK_FORWARD:
+        return sequence_take(q, n);
+    case WORK_ENCODE:
+        break;
+    }
+    return true;
+}
+
+/* Memory for what sequence i takes this tick; younger ones give way, or it waits itself when it is the
  * youngest. */
 static void take_pages(struct scheduler *s, size_t i, size_t n)
 {
     struct sequence *q = s->runnable[i];
-    while (s->takes[i] > 0 && !sequence_take_pages(q, s->takes[i])) {
-        if (!others_hold_pages(s, q)) { /* the ceiling holds one full sequence: the machine's memory is out */
-            error_no_memory(&q->job->failure);
+    while (s->takes[i] > 0 && !take_memory(q, s->takes[i])) {
+        if (!others_hold_memory(s,
+                                q)) { /* the ceiling holds one full sequence, but not any number of beams */
+            error_set(&q->job->failure, ERROR_OUT_OF_MEMORY, "%s",
+                      q->job->beams ? "the key-value memory does not hold so many beams of this length"
+                                    : "out of memory");
             s->takes[i] = 0;
             return;
         }
@@ -486,24 +609,42 @@ static void take_pages(struct scheduler *s, size_t i, size_t n)
     }
 }
 
-/* One batch for each model that has something to do. */
+/* Work that can go into one call. */
+static bool same_batch(const struct job *a, const struct job *b)
+{
+    enum work work = job_work(a);
+    return a->served == b->served && work == job_work(b) &&
+           (work != WORK_ENCODE || encode_output_of(a) == encode_output_of(b));
+}
+
+static void run_group(struct scheduler *s, size_t n)
+{
+    struct job *j = s->group[0].sequence->job;
+    if (job_work(j) == WORK_FORWARD) {
+        struct batch_result done = batch_run(s->runner, j->served, s->group, n, keeps_prefixes(s, j->served));
+        s->counted.prompt_tokens += done.prompt_tokens;
+        s->counted.generated_tokens += done.generated_tokens;
+    } else {
+        s->counted.prompt_tokens += encode_run(s->encoder, j->served, s->group, n);
+    }
+    atomic_store(&s->heartbeat, clock_ns());
+}
+
+/* One batch for each model and kind of work that has something to do. */
 static void run_batches(struct scheduler *s, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (s->takes[i] == 0)
             continue;
-        struct served_model *m = s->runnable[i]->job->served;
+        const struct job *first = s->runnable[i]->job;
         size_t grouped = 0;
         for (size_t k = i; k < n; k++) {
-            if (s->takes[k] == 0 || s->runnable[k]->job->served != m)
+            if (s->takes[k] == 0 || !same_batch(first, s->runnable[k]->job))
                 continue;
             s->group[grouped++] = (struct batch_item){s->runnable[k], s->takes[k]};
             s->takes[k] = 0;
         }
-        struct batch_result done = batch_run(s->runner, m, s->group, grouped, s->options.prefix_reuse);
-        s->counted.prompt_tokens += done.prompt_tokens;
-        s->counted.generated_tokens += done.generated_tokens;
-        atomic_store(&s->heartbeat, clock_ns());
+        run_group(s, grouped);
     }
 }
 

@@ -1,9 +1,10 @@
 /* scheduler.h - one thread that turns jobs into ticks of matrix work and events.
- * States of a sequence: waiting -> running -> done; a running one goes back to waiting when pages run
+ * States of a sequence: waiting -> running -> done; a running one goes back to waiting when memory runs
  * short (preempted, youngest first) and is computed again.  The copies of a job with several choices
- * wait as followers until the first has read the prompt, then share its pages.
- * Files: scheduler.c the thread, queue and tick; job.c jobs and sequences; batch.c one model's work in a
- * tick; policy*.c what runs next. */
+ * wait as followers until the first has read the prompt, then share its pages; so do beams.  Encoders run
+ * whole, once; an encoder-decoder's source runs so before its first token.
+ * Files: scheduler.c the thread, queue and tick; job.c, check.c, memory.c jobs and sequences; batch.c a
+ * decoder's work in a tick, with beams.c and pooling.c; encode.c an encoder's; policy*.c what runs next. */
 #ifndef LOQUAT_SCHEDULE_SCHEDULER_H
 #define LOQUAT_SCHEDULE_SCHEDULER_H
 
@@ -11,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/base/generation.h"
 #include "engine/base/job.h"
 
 struct scheduler;
@@ -20,10 +22,13 @@ struct tokenizer;
 struct kv_cache;
 struct prefix_tree;
 
-/* A loaded model as the scheduler sees it.  cache and prefixes are made by the scheduler's thread. */
+/* A loaded model as the scheduler sees it.  cache and prefixes are made by the scheduler's thread, where the
+ * model needs them. */
 struct served_model {
     struct model *model;
     const struct tokenizer *tokenizer;
+    struct generation_rules rules; /* generation_rules_init() at least */
+    enum engine_pooling pooling; /* what ENGINE_POOLING_DEFAULT means; itself: mean, of a decoder the last */
     struct kv_cache *cache;
     struct prefix_tree *prefixes;
 };

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "engine/base/utf8.h"
+#include "engine/tokenizers/decoder.h"
+#include "engine/tokenizers/detokenize.h"
 #include "engine/tokenizers/tokenizer.h"
 
 void detokenizer_init(struct detokenizer *d, const struct tokenizer *t, bool show_control)
@@ -10,6 +12,7 @@ void detokenizer_init(struct detokenizer *d, const struct tokenizer *t, bool sho
     memset(d, 0, sizeof *d);
     d->tokenizer = t;
     d->show_control = show_control;
+    d->last = -1;
 }
 
 /* One byte more of a code point that has begun. */
@@ -37,24 +40,90 @@ static void push_bytes(struct detokenizer *d, const char *bytes, size_t len, str
         d->n_pending = (uint8_t)left;
 }
 
-void detokenizer_push(struct detokenizer *d, int32_t id, struct buf *out)
-{
-    size_t len;
-    const char *bytes = tokenizer_token_bytes(d->tokenizer, id, &len);
-    d->started = true;
-    if (!tokenizer_is_control(d->tokenizer, id)) {
-        push_bytes(d, bytes, len, out);
-        return;
-    }
-    if (!d->show_control)
-        return;
-    detokenizer_finish(d, out); /* nothing behind a control token completes what was before it */
-    push_bytes(d, bytes, len, out);
-}
-
-void detokenizer_finish(struct detokenizer *d, struct buf *out)
+static void end_pending(struct detokenizer *d, struct buf *out)
 {
     if (d->n_pending > 0)
         buf_add_text(out, UTF8_REPLACEMENT);
     d->n_pending = 0;
+}
+
+/* Models without a decoder: each token has its bytes, and control tokens stand apart. */
+static void push_plain(struct detokenizer *d, int32_t id, struct buf *out)
+{
+    size_t len;
+    const char *bytes = tokenizer_token_bytes(d->tokenizer, id, &len);
+    if (tokenizer_is_control(d->tokenizer, id)) {
+        end_pending(d, out); /* nothing behind a control token completes what was before it */
+    } else if (!d->started && len > 0 && bytes[0] == ' ' && tokenizer_drops_first_space(d->tokenizer)) {
+        bytes++;
+        len--;
+    }
+    push_bytes(d, bytes, len, out);
+}
+
+static void decode(struct detokenizer *d, const struct decoder *decoder, int32_t id, bool last,
+                   struct buf *out)
+{
+    size_t len;
+    const char *text = tokenizer_token_text(d->tokenizer, id, &len);
+    struct buf bytes;
+    buf_init(&bytes, SIZE_MAX / 4);
+    decoder_push(decoder, &d->state, text, len, last, &bytes);
+    push_bytes(d, bytes.data ? bytes.data : "", bytes.len, out);
+    out->failed = out->failed || bytes.failed;
+    buf_free(&bytes);
+}
+
+static void push_decoded(struct detokenizer *d, const struct decoder *decoder, int32_t id, struct buf *out)
+{
+    if (!d->begun && d->started)
+        decoder_continue(decoder, &d->state);
+    d->begun = true;
+    if (decoder_holds_last(decoder)) {
+        if (d->last >= 0)
+            decode(d, decoder, d->last, false, out);
+        d->last = id;
+    } else if (decoder_drops_repeats(decoder)) {
+        if (d->last != id)
+            decode(d, decoder, id, false, out);
+        d->last = id;
+    } else if (d->state.seen && decoder_is_plain(decoder) && !tokenizer_is_control(d->tokenizer, id)) {
+        size_t len;
+        const char *bytes = tokenizer_token_bytes(d->tokenizer, id, &len);
+        push_bytes(d, bytes, len, out);
+    } else {
+        decode(d, decoder, id, false, out);
+    }
+}
+
+void detokenizer_push(struct detokenizer *d, int32_t id, struct buf *out)
+{
+    const struct decoder *decoder = tokenizer_decoder(d->tokenizer);
+    size_t len;
+    if (tokenizer_is_control(d->tokenizer, id) && !d->show_control)
+        return;
+    if (decoder && (tokenizer_token_text(d->tokenizer, id, &len), len == 0))
+        return; /* an id that no token has */
+    if (decoder)
+        push_decoded(d, decoder, id, out);
+    else
+        push_plain(d, id, out);
+    d->started = true;
+}
+
+void detokenizer_finish(struct detokenizer *d, struct buf *out)
+{
+    const struct decoder *decoder = tokenizer_decoder(d->tokenizer);
+    if (decoder) {
+        struct buf rest;
+        if (decoder_holds_last(decoder) && d->last >= 0)
+            decode(d, decoder, d->last, true, out);
+        d->last = -1;
+        buf_init(&rest, SIZE_MAX / 4);
+        decoder_finish(decoder, &d->state, &rest);
+        push_bytes(d, rest.data ? rest.data : "", rest.len, out);
+        out->failed = out->failed || rest.failed;
+        buf_free(&rest);
+    }
+    end_pending(d, out);
 }

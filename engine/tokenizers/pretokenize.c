@@ -2,15 +2,14 @@
  * the models and with llama.cpp, whose names GGUF files use; where llama.cpp approximates an
  * expression that its regex engine cannot run, the model's own is used here.
  * To add a pre-tokenizer: one row in rows[]. */
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "engine/tokenizers/pretokenize.h"
 
-#include <pcre2.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/log.h"
+#include "engine/tokenizers/regex.h"
 
 enum { MAX_PATTERNS = 6 };
 
@@ -127,7 +126,7 @@ static const struct pre_row rows[] = {
 struct pretokenizer {
     const struct pre_row *row;
     size_t n_codes;
-    pcre2_code *codes[MAX_PATTERNS];
+    struct regex *codes[MAX_PATTERNS];
 };
 
 /* Whether one of the words in `names` is exactly `name`. */
@@ -152,23 +151,6 @@ static const struct pre_row *find_row(const char *name)
     return NULL;
 }
 
-static int compile(const char *pattern, pcre2_code **out, struct error *e)
-{
-    int code;
-    PCRE2_SIZE at;
-    *out = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                         PCRE2_UTF | PCRE2_UCP | PCRE2_DOLLAR_ENDONLY, &code, &at, NULL);
-    if (!*out) {
-        char text[128] = "";
-        pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text);
-        return error_set(e, ERROR_INTERNAL, "a pre-tokenizer expression does not compile at %zu: %s", at,
-                         text);
-    }
-    /* Where the machine forbids writable code pages the interpreter does the same, more slowly. */
-    (void)pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE);
-    return 0;
-}
-
 int pretokenizer_create(const char *name, struct pretokenizer **out, struct error *e)
 {
     const struct pre_row *row = find_row(name);
@@ -182,7 +164,8 @@ int pretokenizer_create(const char *name, struct pretokenizer **out, struct erro
         return error_no_memory(e);
     p->row = row;
     while (p->n_codes < MAX_PATTERNS && row->patterns[p->n_codes]) {
-        if (compile(row->patterns[p->n_codes], &p->codes[p->n_codes], e) < 0) {
+        const char *pattern = row->patterns[p->n_codes];
+        if (regex_create(pattern, strlen(pattern), REGEX_PCRE, &p->codes[p->n_codes], e) < 0) {
             pretokenizer_free(p);
             return -1;
         }
@@ -197,7 +180,7 @@ void pretokenizer_free(struct pretokenizer *p)
     if (!p)
         return;
     for (size_t i = 0; i < p->n_codes; i++)
-        pcre2_code_free(p->codes[i]);
+        regex_free(p->codes[i]);
     free(p);
 }
 
@@ -214,74 +197,51 @@ bool pretokenizer_adds_bos(const char *name)
 
 void piece_list_free(struct piece_list *l)
 {
-    free(l->ends);
+    free(l->spans);
     memset(l, 0, sizeof *l);
 }
 
-static int add_end(struct piece_list *l, size_t end, struct error *e)
+int piece_list_add(struct piece_list *l, size_t start, size_t end, struct error *e)
 {
+    if (start == end)
+        return 0;
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 64;
-        size_t *ends = realloc(l->ends, cap * sizeof *ends);
-        if (!ends)
+        struct text_span *spans = realloc(l->spans, cap * sizeof *spans);
+        if (!spans)
             return error_no_memory(e);
-        l->ends = ends;
+        l->spans = spans;
         l->cap = cap;
     }
-    l->ends[l->n++] = end;
+    l->spans[l->n++] = (struct text_span){start, end};
     return 0;
 }
 
-/* > 0: a match, 0: none.  Long runs can be too much for the just-in-time code's stack. */
-static int match(const pcre2_code *code, const char *text, size_t len, size_t at, pcre2_match_data *m,
-                 struct error *e)
+/* Cuts one piece: it is a text of its own, nothing is seen beyond its borders. */
+static int cut_piece(struct regex_run *run, const char *text, struct text_span piece, struct piece_list *out,
+                     struct error *e)
 {
-    const uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-    int found = pcre2_match(code, (PCRE2_SPTR)text, len, at, options, m, NULL);
-    if (found == PCRE2_ERROR_JIT_STACKLIMIT)
-        found = pcre2_match(code, (PCRE2_SPTR)text, len, at, options | PCRE2_NO_JIT, m, NULL);
-    if (found == PCRE2_ERROR_NOMEMORY)
-        return error_no_memory(e);
-    if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-        return error_set(e, ERROR_INVALID_REQUEST,
-                         "the text is too hard to cut into words (expression error %d)", found);
-    return found == PCRE2_ERROR_NOMATCH ? 0 : 1;
-}
-
-/* Cuts [start, end) of the text: a piece is a text of its own, nothing is seen beyond its borders. */
-static int cut_piece(const pcre2_code *code, const char *text, size_t start, size_t end, pcre2_match_data *m,
-                     struct piece_list *out, struct error *e)
-{
-    size_t at = 0, len = end - start;
-    while (at < len) {
-        int found = match(code, text + start, len, at, m, e);
-        if (found < 0)
-            return -1;
-        if (found == 0)
-            break;
-        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(m);
-        if (span[0] > at)
-            TRY(add_end(out, start + span[0], e));
-        TRY(add_end(out, start + span[1], e));
-        at = span[1];
+    size_t at = 0, len = piece.end - piece.start, start, end;
+    int found = 0;
+    regex_restart(run);
+    while (at < len && (found = regex_next(run, text + piece.start, len, at, &start, &end, e)) > 0) {
+        TRY(piece_list_add(out, piece.start + at, piece.start + start, e));
+        TRY(piece_list_add(out, piece.start + start, piece.start + end, e));
+        at = end;
     }
-    return at < len ? add_end(out, end, e) : 0;
+    return found < 0 ? -1 : piece_list_add(out, piece.start + at, piece.end, e);
 }
 
-static int cut_all(const pcre2_code *code, const char *text, const struct piece_list *in,
+static int cut_all(const struct regex *code, const char *text, size_t len, const struct piece_list *in,
                    struct piece_list *out, struct error *e)
 {
-    pcre2_match_data *m = pcre2_match_data_create_from_pattern(code, NULL);
-    if (!m)
-        return error_no_memory(e);
+    struct regex_run run;
     int status = 0;
-    size_t start = 0;
+    TRY(regex_run_begin(&run, code, len, e));
     out->n = 0;
-    for (size_t i = 0; i < in->n && status == 0; i++) {
-        status = cut_piece(code, text, start, in->ends[i], m, out, e);
-        start = in->ends[i];
-    }
-    pcre2_match_data_free(m);
+    for (size_t i = 0; i < in->n && status == 0; i++)
+        status = cut_piece(&run, text, in->spans[i], out, e);
+    regex_run_end(&run);
     return status;
 }
 
@@ -289,15 +249,13 @@ int pretokenizer_split(const struct pretokenizer *p, const char *text, size_t le
                        struct error *e)
 {
     struct piece_list before = {0};
-    int status = 0;
     out->n = 0;
-    if (len > 0)
-        status = add_end(out, len, e);
+    int status = piece_list_add(out, 0, len, e);
     for (size_t i = 0; i < p->n_codes && status == 0; i++) {
         struct piece_list swap = before;
         before = *out;
         *out = swap;
-        status = cut_all(p->codes[i], text, &before, out, e);
+        status = cut_all(p->codes[i], text, len, &before, out, e);
     }
     piece_list_free(&before);
     return status;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "engine/base/error.h"
+#include "engine/tokenizers/tokenizer.h"
 
 struct pretokenizer;
 
@@ -21,12 +22,14 @@ bool pretokenizer_whole_words(
 /* Whether models with this pre-tokenizer begin with BOS when their file does not say. */
 bool pretokenizer_adds_bos(const char *name);
 
-/* Piece i is [ends[i-1], ends[i]); the last ends at the text's length. */
+/* Pieces of a text: bytes [start, end), ascending, disjoint, none empty. */
 struct piece_list {
-    size_t *ends;
+    struct text_span *spans;
     size_t n, cap;
 };
 void piece_list_free(struct piece_list *l);
+/* An empty piece is left out. */
+int piece_list_add(struct piece_list *l, size_t start, size_t end, struct error *e);
 
 /* text: valid UTF-8.  Replaces what *out held. */
 int pretokenizer_split(const struct pretokenizer *p, const char *text, size_t len, struct piece_list *out,

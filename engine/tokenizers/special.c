@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "engine/base/limits.h"
-#include "engine/tokenizers/model.h"
 
 enum { MAX_NODES = 16 << 20 };
 
@@ -23,11 +22,6 @@ struct special_set {
     uint32_t first[256]; /* children of the root */
 };
 
-static bool is_special(enum token_type type)
-{
-    return token_is_control(type) || type == TOKEN_USER_DEFINED;
-}
-
 static uint32_t new_node(struct special_set *s, unsigned char byte)
 {
     s->nodes[s->n] = (struct node){.id = -1, .byte = byte};
@@ -42,7 +36,7 @@ static uint32_t child_of(const struct special_set *s, uint32_t node, unsigned ch
     return c;
 }
 
-static void insert(struct special_set *s, const struct token_spec *token, int32_t id)
+static void insert(struct special_set *s, const struct special_token *token)
 {
     unsigned char byte = (unsigned char)token->text[0];
     if (!s->first[byte])
@@ -58,22 +52,19 @@ static void insert(struct special_set *s, const struct token_spec *token, int32_
         }
         at = next;
     }
-    s->nodes[at].id = id;
-    s->nodes[at].control = token_is_control(token->type);
+    s->nodes[at].id = token->id;
+    s->nodes[at].control = token->control;
 }
 
-static int count_nodes(const struct tokenizer_spec *spec, uint32_t *out, struct error *e)
+static int count_nodes(const struct special_token *tokens, size_t n_tokens, uint32_t *out, struct error *e)
 {
     size_t n = 1;
-    for (size_t i = 0; i < spec->n_tokens; i++) {
-        const struct token_spec *t = &spec->tokens[i];
-        if (!is_special(t->type))
-            continue;
-        if (t->len > LIMIT_SPECIAL_TOKEN_BYTES)
+    for (size_t i = 0; i < n_tokens; i++) {
+        if (tokens[i].len > LIMIT_SPECIAL_TOKEN_BYTES)
             return error_set(e, ERROR_BAD_FORMAT,
-                             "the special token %zu has %" PRIu32 " bytes; at most %d are accepted", i,
-                             t->len, LIMIT_SPECIAL_TOKEN_BYTES);
-        n += t->len;
+                             "the special token %" PRId32 " has %zu bytes; at most %d are accepted",
+                             tokens[i].id, tokens[i].len, LIMIT_SPECIAL_TOKEN_BYTES);
+        n += tokens[i].len;
     }
     if (n > MAX_NODES)
         return error_set(e, ERROR_BAD_FORMAT,
@@ -82,12 +73,13 @@ static int count_nodes(const struct tokenizer_spec *spec, uint32_t *out, struct 
     return 0;
 }
 
-int special_set_create(const struct tokenizer_spec *spec, struct special_set **out, struct error *e)
+int special_set_create(const struct special_token *tokens, size_t n, struct special_set **out,
+                       struct error *e)
 {
     struct special_set *s = calloc(1, sizeof *s);
     if (!s)
         return error_no_memory(e);
-    if (count_nodes(spec, &s->cap, e) < 0)
+    if (count_nodes(tokens, n, &s->cap, e) < 0)
         goto free_set;
     s->nodes = calloc(s->cap, sizeof *s->nodes);
     if (!s->nodes) {
@@ -95,9 +87,9 @@ int special_set_create(const struct tokenizer_spec *spec, struct special_set **o
         goto free_set;
     }
     s->n = 1;
-    for (size_t i = 0; i < spec->n_tokens; i++) {
-        if (is_special(spec->tokens[i].type) && spec->tokens[i].len > 0)
-            insert(s, &spec->tokens[i], (int32_t)i);
+    for (size_t i = 0; i < n; i++) {
+        if (tokens[i].len > 0)
+            insert(s, &tokens[i]);
     }
     *out = s;
     return 0;

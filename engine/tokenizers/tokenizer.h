@@ -23,6 +23,7 @@ size_t tokenizer_size(const struct tokenizer *t);
 const struct tokenizer_spec *
 tokenizer_special(const struct tokenizer *t); /* bos, eos … and flags; no arrays */
 const char *tokenizer_pre(const struct tokenizer *t);
+bool tokenizer_marks_words(const struct tokenizer *t); /* its pieces say where words begin: WordPiece */
 
 enum {
     TOKENIZE_ADD_SPECIAL = 1,  /* BOS/EOS as the checkpoint asks */
@@ -49,20 +50,59 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, un
                      const struct text_span *literal, size_t n_literal, struct token_list *out,
                      struct error *e);
 
+/* Tokens with where they come from; arrays of n, malloc'ed, as engine_encoding in engine.h. */
+struct encoding {
+    size_t n, cap;
+    int32_t *ids;
+    uint8_t *types;    /* token types as the post-processor gives them */
+    uint8_t *sequence; /* 0 the text, 1 the pair, 255 a special token that the post-processor adds */
+    uint32_t *starts,
+        *ends;       /* bytes of the original text, before normalisation; 0 for added special tokens */
+    uint32_t *words; /* as the pre-tokenizer cuts; UINT32_MAX for added special tokens */
+};
+void encoding_free(struct encoding *x);
+/* pair NULL: one text.  Same ids as tokenizer_encode() where that applies. */
+int tokenizer_encode_pair(const struct tokenizer *t, const char *text, size_t len, const char *pair,
+                          size_t pair_len, unsigned flags, struct encoding *out, struct error *e);
+
 /* The bytes a token stands for (not always whole characters).  Control tokens: their name, e.g. "<|im_end|>".
  * Borrowed.  id must be < tokenizer_size(). */
 const char *tokenizer_token_bytes(const struct tokenizer *t, int32_t id, size_t *len);
+/* The token as the file writes it: "##ing", "\u2581the".  Borrowed. */
+const char *tokenizer_token_text(const struct tokenizer *t, int32_t id, size_t *len);
 bool tokenizer_is_control(const struct tokenizer *t, int32_t id);
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id); /* ends a generation: eos, eot and their like */
 
-/* Streaming detokenisation: whole code points only.  Bytes that can never become UTF-8 come out as U+FFFD.
- * Control tokens give no text unless show_control. */
+enum {
+    DECODE_RUN_BYTES = 1024, /* byte tokens in a row that are held until they are known to be UTF-8 */
+    MAX_DECODE_STEPS = 8
+};
+
+/* What a decoder (decoder.h) remembers between two tokens. */
+struct decode_step {
+    uint32_t done, held;
+};
+struct decode_state {
+    bool seen, text_seen; /* a token came, a text came out of it */
+    bool bad_run;
+    uint16_t n_run, n_valid; /* bytes of the run, and of whole characters at its front */
+    unsigned char run[DECODE_RUN_BYTES];
+    struct decode_step steps[MAX_DECODE_STEPS];
+};
+
+/* Streaming detokenisation: whole code points only; pushing tokens one by one gives what all at once would.
+ * Bytes that can never become UTF-8 come out as U+FFFD.  Control tokens give no text unless show_control.
+ * Owns no memory. */
 struct detokenizer {
     const struct tokenizer *tokenizer;
     bool show_control;
     unsigned char pending[4];
     uint8_t n_pending;
-    bool started; /* something was emitted or skipped: a leading space rule is over */
+    bool started; /* a token counted: a leading space rule is over.  True from the start: the text goes on
+                     behind another */
+    bool begun;
+    int32_t last; /* token that is held back, or that came last; -1: none */
+    struct decode_state state;
 };
 void detokenizer_init(struct detokenizer *d, const struct tokenizer *t, bool show_control);
 void detokenizer_push(struct detokenizer *d, int32_t id, struct buf *out);

@@ -74,7 +74,7 @@ def cases():
     yield "version-0", gguf([ARCH], version=0), "version 0"
     yield "version-1", gguf([ARCH], version=1), "version 1"
     yield "big-endian", gguf([ARCH], version=0x03000000), "big-endian"
-    yield "magic", gguf([ARCH], magic=b"GGML"), "no known checkpoint format"
+    yield "magic", gguf([ARCH], magic=b"GGML"), "does not start with GGUF"
     yield "keys-claimed", gguf([ARCH], n_pairs=1000), "the metadata"
     yield "keys-limit", gguf([ARCH], n_pairs=2**63), "metadata keys; at most"
     yield "tensors-claimed", gguf([ARCH], ONE, n_tensors=60000), "the tensor directory"

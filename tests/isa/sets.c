@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/quant_blocks.h"
+
 static uint64_t state;
 
 static void add_set(struct sets *s, const struct kernel_set *set, unsigned threads)
@@ -89,22 +91,42 @@ static void random_half(uint8_t *out)
     memcpy(out, &h, 2);
 }
 
+size_t quant_scale_offset(enum dtype dtype)
+{
+    return dtype == DTYPE_Q2_K ? 80 : dtype == DTYPE_Q3_K ? 108 : dtype == DTYPE_Q6_K ? 208 : 0;
+}
+
+static void random_scales(enum dtype dtype, uint8_t *out, size_t bytes)
+{
+    size_t d = quant_scale_offset(dtype);
+    for (size_t i = 0; i < bytes; i += dtype_row(dtype)->block_bytes) {
+        random_half(out + i + d);
+        if (quant_format(dtype)->has_min)
+            random_half(out + i + d + 2);
+    }
+}
+
+static void random_plain(enum dtype dtype, uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float f = random_u32() % 16 ? random_unit() : awkward();
+        double wide = (double)f;
+        if (dtype == DTYPE_F16)
+            random_half(out + 2 * i);
+        else if (dtype == DTYPE_F64)
+            memcpy(out + 8 * i, &wide, 8);
+        else
+            dtype_from_f32(dtype, &f, 1, out + i * dtype_row(dtype)->block_bytes);
+    }
+}
+
 void random_weights(enum dtype dtype, uint8_t *out, size_t n)
 {
-    size_t block = dtype_row(dtype)->block_bytes, bytes = dtype_bytes(dtype, n);
+    size_t bytes = dtype_bytes(dtype, n);
     for (size_t i = 0; i < bytes; i++)
         out[i] = random_u32() % 8 ? (uint8_t)random_u32() : 0x80;
-    for (size_t i = 0; i < bytes; i += block) {
-        float f = random_u32() % 16 ? random_unit() : awkward();
-        uint32_t bits;
-        memcpy(&bits, &f, 4);
-        if (dtype == DTYPE_F32)
-            memcpy(out + i, &bits, 4);
-        else if (dtype == DTYPE_BF16)
-            memcpy(out + i, (uint8_t *)&bits + 2, 2);
-        else
-            random_half(out + i);
-        if (dtype == DTYPE_Q4_1)
-            random_half(out + i + 2);
-    }
+    if (quant_format(dtype))
+        random_scales(dtype, out, bytes);
+    else if (dtype <= DTYPE_BF16 || dtype == DTYPE_F64)
+        random_plain(dtype, out, n);
 }

@@ -24,5 +24,7 @@ float random_unit(void); /* -1 .. 1 */
 void random_floats(float *out, size_t n);
 /* n values of a dtype; scales and floats are any finite number of moderate size, bytes are any. */
 void random_weights(enum dtype dtype, uint8_t *out, size_t n);
+/* Byte of a quantised block where its f16 scale lies, with the f16 minimum after it if it has one. */
+size_t quant_scale_offset(enum dtype dtype);
 
 #endif

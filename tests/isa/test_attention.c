@@ -1,5 +1,6 @@
 /* test_attention.c - attention over pages: every kernel set against scalar, bit for bit; scalar against
- * plain double precision; a prompt cut anywhere against the prompt in one go.  Pages begin as
+ * plain double precision; a prompt cut anywhere against the prompt in one go; causal and over all keys,
+ * with and without a bias by distance.  Pages begin as
  * not-a-numbers, so that a read of anything that was never stored shows. */
 #include <check.h>
 #include <math.h>
@@ -10,7 +11,9 @@
 #include "tests/isa/sets.h"
 #include "tests/unit/suite.h"
 
-enum { LAYER_OFFSET = 192 };
+enum { LAYER_OFFSET = 192, BIAS_FLOATS = 9 * 401, HIDDEN_KEYS = 20 };
+
+static float bias_table[BIAS_FLOATS];
 
 static void *take(size_t bytes)
 {
@@ -23,7 +26,7 @@ static void *take(size_t bytes)
 
 struct sequence {
     struct attention_shape shape;
-    size_t tokens, pages;
+    size_t tokens, keys, pages; /* keys: how many there are; over all keys, fewer than there are queries */
     void **page;
     float *q, *k, *v; /* (tokens, heads or kv_heads, head_dim) */
 };
@@ -40,6 +43,7 @@ static void sequence_make(struct sequence *s, const struct attention_shape *shap
     size_t bytes = LAYER_OFFSET + attention_layer_bytes(shape->kv_heads, shape->head_dim, shape->kv_dtype);
     size_t kv = tokens * shape->kv_heads * shape->head_dim, all = tokens * shape->heads * shape->head_dim;
     *s = (struct sequence){.shape = *shape, .tokens = tokens};
+    s->keys = shape->all_keys ? tokens - HIDDEN_KEYS : tokens;
     s->pages = (tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
     s->page = take(s->pages * sizeof *s->page);
     for (size_t i = 0; i < s->pages; i++)
@@ -53,6 +57,8 @@ static void sequence_make(struct sequence *s, const struct attention_shape *shap
         s->k[i] = random_unit() * 2;
         s->v[i] = random_unit();
     }
+    for (size_t i = 0; i < BIAS_FLOATS; i++)
+        bias_table[i] = random_unit() * 3;
     wipe_pages(s);
 }
 
@@ -66,12 +72,17 @@ static void sequence_drop(struct sequence *s)
     free(s->v);
 }
 
-/* Tokens [from, to) as one span of a batch. */
+/* Tokens [from, to) as one span of a batch; all keys are stored before the first of them is asked for. */
 static void advance(struct exec *x, struct sequence *s, size_t from, size_t to, float *out)
 {
     size_t q = from * s->shape.heads * s->shape.head_dim, kv = from * s->shape.kv_heads * s->shape.head_dim;
-    struct attention_span span = {.rows = to - from, .first_position = from, .pages = s->page};
-    attention_store(x, &s->shape, &span, 1, s->k + kv, s->v + kv);
+    struct attention_span span = {
+        .rows = to - from, .first_position = from, .pages = s->page, .n_keys = s->keys};
+    struct attention_span all = {.rows = s->keys, .pages = s->page};
+    if (!s->shape.all_keys)
+        attention_store(x, &s->shape, &span, 1, s->k + kv, s->v + kv);
+    else if (from == 0)
+        attention_store(x, &s->shape, &all, 1, s->k, s->v);
     ck_assert_int_eq(attention(x, &s->shape, &span, 1, s->q + q, out + q), 0);
 }
 
@@ -91,12 +102,34 @@ static void assert_same(const struct sequence *s, const float *a, const float *b
 
 /* ---- shapes --------------------------------------------------------------------------------- */
 
+#define SHAPE(n_heads, n_kv_heads, dim, factor, last, dtype, ...)                                            \
+    {                                                                                                        \
+        .heads = (n_heads), .kv_heads = (n_kv_heads), .head_dim = (dim), .scale = (factor),                  \
+        .window = (last), .kv_dtype = (dtype), .offset = LAYER_OFFSET, __VA_ARGS__                           \
+    }
 static const struct attention_shape shapes[] = {
-    {3, 3, 16, 0.25f, 0, DTYPE_F16, LAYER_OFFSET},   {9, 3, 64, 0.125f, 0, DTYPE_F16, LAYER_OFFSET},
-    {8, 2, 24, 0.2f, 0, DTYPE_F16, LAYER_OFFSET},    {4, 1, 128, 0.0884f, 0, DTYPE_F16, LAYER_OFFSET},
-    {6, 2, 64, 0.125f, 0, DTYPE_F32, LAYER_OFFSET},  {4, 4, 24, 0.2f, 0, DTYPE_F32, LAYER_OFFSET},
-    {9, 3, 64, 0.125f, 20, DTYPE_F16, LAYER_OFFSET}, {4, 1, 16, 0.25f, 33, DTYPE_F32, LAYER_OFFSET},
-    {2, 1, 128, 0.09f, 1, DTYPE_F16, LAYER_OFFSET},  {70, 1, 7, 0.3f, 0, DTYPE_F16, LAYER_OFFSET},
+    SHAPE(3, 3, 16, 0.25f, 0, DTYPE_F16),
+    SHAPE(9, 3, 64, 0.125f, 0, DTYPE_F16),
+    SHAPE(8, 2, 24, 0.2f, 0, DTYPE_F16),
+    SHAPE(4, 1, 128, 0.0884f, 0, DTYPE_F16),
+    SHAPE(6, 2, 64, 0.125f, 0, DTYPE_F32),
+    SHAPE(4, 4, 24, 0.2f, 0, DTYPE_F32),
+    SHAPE(9, 3, 64, 0.125f, 20, DTYPE_F16),
+    SHAPE(4, 1, 16, 0.25f, 33, DTYPE_F32),
+    SHAPE(2, 1, 128, 0.09f, 1, DTYPE_F16),
+    SHAPE(70, 1, 7, 0.3f, 0, DTYPE_F16),
+    SHAPE(3, 3, 80, 0.1f, 0, DTYPE_F32),
+    SHAPE(2, 2, 96, 0.1f, 0, DTYPE_F16),
+    SHAPE(2, 1, 256, 0.0625f, 0, DTYPE_F16),
+    SHAPE(4, 2, 32, 0.18f, 0, DTYPE_F32),
+    SHAPE(2, 1, 1, 1.0f, 0, DTYPE_F32),
+    /* a bias: wide enough for every distance, and clamped in the middle of pages */
+    SHAPE(6, 2, 64, 1, 0, DTYPE_F32, .bias = bias_table, .bias_half = 200),
+    SHAPE(9, 3, 24, 0.2f, 50, DTYPE_F16, .bias = bias_table, .bias_half = 5),
+    SHAPE(4, 4, 32, 0.2f, 0, DTYPE_F32, .all_keys = true),
+    SHAPE(6, 1, 20, 0.2f, 7, DTYPE_F16, .all_keys = true),
+    SHAPE(9, 9, 64, 1, 0, DTYPE_F32, .all_keys = true, .bias = bias_table, .bias_half = 200),
+    SHAPE(4, 2, 16, 1, 0, DTYPE_F32, .all_keys = true, .bias = bias_table, .bias_half = 40),
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0], TOKENS = 139 };
 
@@ -155,25 +188,39 @@ static double stored(const struct sequence *s, float value)
     return (double)(s->shape.kv_dtype == DTYPE_F16 ? f16_to_f32(f32_to_f16(value)) : value);
 }
 
+static double plain_bias(const struct attention_shape *a, size_t position, size_t token, size_t head)
+{
+    ptrdiff_t half = (ptrdiff_t)a->bias_half, distance = (ptrdiff_t)token - (ptrdiff_t)position;
+    if (!a->bias)
+        return 0;
+    distance = distance < -half ? -half : distance > half ? half : distance;
+    return (double)a->bias[(ptrdiff_t)head * (2 * half + 1) + half + distance];
+}
+
 static void attend_plainly(const struct sequence *s, size_t position, size_t head, double *out)
 {
-    size_t dim = s->shape.head_dim, kv_head = head / (s->shape.heads / s->shape.kv_heads);
-    size_t from = s->shape.window && position + 1 > s->shape.window ? position + 1 - s->shape.window : 0;
-    const float *q = s->q + (position * s->shape.heads + head) * dim;
+    const struct attention_shape *a = &s->shape;
+    size_t dim = a->head_dim, kv_head = head / (a->heads / a->kv_heads);
+    size_t from = a->window && position + 1 > a->window ? position + 1 - a->window : 0, end = position + 1;
+    const float *q = s->q + (position * a->heads + head) * dim;
     double score[TOKENS], max = -INFINITY, sum = 0;
-    for (size_t t = from; t <= position; t++) {
+    if (a->all_keys) {
+        from = 0;
+        end = s->keys;
+    }
+    for (size_t t = from; t < end; t++) {
         score[t] = 0;
         for (size_t d = 0; d < dim; d++)
-            score[t] += (double)q[d] * stored(s, s->k[(t * s->shape.kv_heads + kv_head) * dim + d]);
-        score[t] *= (double)s->shape.scale;
+            score[t] += (double)q[d] * stored(s, s->k[(t * a->kv_heads + kv_head) * dim + d]);
+        score[t] = score[t] * (double)a->scale + plain_bias(a, position, t, head);
         max = fmax(max, score[t]);
     }
     memset(out, 0, dim * sizeof *out);
-    for (size_t t = from; t <= position; t++) {
+    for (size_t t = from; t < end; t++) {
         double p = exp(score[t] - max);
         sum += p;
         for (size_t d = 0; d < dim; d++)
-            out[d] += p * stored(s, s->v[(t * s->shape.kv_heads + kv_head) * dim + d]);
+            out[d] += p * stored(s, s->v[(t * a->kv_heads + kv_head) * dim + d]);
     }
     for (size_t d = 0; d < dim; d++)
         out[d] /= sum;
@@ -183,7 +230,7 @@ START_TEST(scalar_stays_within_the_bound_of_double)
 {
     struct sets sets;
     struct sequence s;
-    double exact[128];
+    double exact[256];
     sets_open(&sets, false);
     random_seed(90 + (uint64_t)_i);
     sequence_make(&s, &shapes[_i], TOKENS);
@@ -226,7 +273,8 @@ START_TEST(a_batch_equals_its_sequences_alone)
         sequence_make(&s[i], &shapes[1], TOKENS);
         if (done[i])
             advance(x, &s[i], 0, done[i], alone);
-        spans[i] = (struct attention_span){row, rows[i], done[i], s[i].page};
+        spans[i] = (struct attention_span){
+            .first_row = row, .rows = rows[i], .first_position = done[i], .pages = s[i].page};
         memcpy(q + row * WIDTH, s[i].q + done[i] * WIDTH, rows[i] * WIDTH * sizeof *q);
         memcpy(k + row * KV, s[i].k + done[i] * KV, rows[i] * KV * sizeof *k);
         memcpy(v + row * KV, s[i].v + done[i] * KV, rows[i] * KV * sizeof *v);
@@ -276,6 +324,25 @@ START_TEST(pages_before_the_window_are_not_touched)
 }
 END_TEST
 
+START_TEST(no_keys_give_zeros)
+{
+    struct sets sets;
+    sets_open(&sets, false);
+    struct attention_shape shape = {
+        .heads = 2, .kv_heads = 1, .head_dim = 24, .scale = 1, .kv_dtype = DTYPE_F32, .all_keys = true};
+    struct attention_span span = {.rows = 3};
+    float q[3 * 2 * 24], out[3 * 2 * 24];
+    for (size_t i = 0; i < 3 * 2 * 24; i++)
+        q[i] = out[i] = 1.0f;
+    for (size_t i = 0; i < sets.count; i++) {
+        ck_assert_int_eq(attention(sets.exec[i], &shape, &span, 1, q, out), 0);
+        for (size_t j = 0; j < 3 * 2 * 24; j++)
+            ck_assert_float_eq(out[j], 0.0f);
+    }
+    sets_close(&sets);
+}
+END_TEST
+
 START_TEST(layer_bytes_hold_keys_and_values)
 {
     ck_assert_uint_eq(attention_layer_bytes(3, 64, DTYPE_F16), 3 * 64 * 32 * 2 * 2);
@@ -293,6 +360,7 @@ int main(void)
     tcase_add_loop_test(c, scalar_stays_within_the_bound_of_double, 0, SHAPES);
     tcase_add_test(c, a_batch_equals_its_sequences_alone);
     tcase_add_test(c, pages_before_the_window_are_not_touched);
+    tcase_add_test(c, no_keys_give_zeros);
     tcase_add_test(c, layer_bytes_hold_keys_and_values);
     Suite *suite = suite_create("isa");
     suite_add_tcase(suite, c);

@@ -1,11 +1,13 @@
 /* test_kernels.c - every kernel set against the scalar reference, bit for bit, and the reference
  * against plain double precision: linear, norms, gates, rotary positions, logits, packing, selection. */
 #include <check.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/quant_blocks.h"
 #include "tests/isa/sets.h"
 #include "tests/unit/suite.h"
 
@@ -18,7 +20,14 @@ static void *take(size_t bytes)
 
 static bool is_quantised(enum dtype t)
 {
-    return dtype_row(t)->block_values == QUANT_BLOCK;
+    return quant_format(t) != NULL;
+}
+
+/* Whole blocks, at least n columns. */
+static size_t columns(enum dtype t, size_t n)
+{
+    size_t block = dtype_row(t)->block_values;
+    return (n + block - 1) / block * block;
 }
 
 static void assert_same(const float *a, const float *b, size_t n, const char *what, const char *set)
@@ -102,7 +111,7 @@ START_TEST(linear_equals_scalar_on_odd_shapes)
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         if (is_quantised(dtype))
             for (size_t c = 0; c < sizeof blocks / sizeof blocks[0]; c++)
-                compare_shape(&s, dtype, rows[r], blocks[c], 11, 1);
+                compare_shape(&s, dtype, rows[r], columns(dtype, blocks[c]), 11, 1);
         else
             for (size_t c = 0; c < sizeof odd / sizeof odd[0]; c++)
                 compare_shape(&s, dtype, rows[r], odd[c], 11, 1);
@@ -116,33 +125,78 @@ START_TEST(linear_equals_scalar_for_any_number_of_rows)
     struct sets s;
     sets_open(&s, false);
     random_seed(200 + (uint64_t)_i);
-    compare_shape(&s, (enum dtype)_i, 33, 64, 67, 1);
-    compare_shape(&s, (enum dtype)_i, 50, 96, 600, 536);
+    compare_shape(&s, (enum dtype)_i, 33, columns((enum dtype)_i, 64), 67, 1);
+    compare_shape(&s, (enum dtype)_i, 50, columns((enum dtype)_i, 96), 600, 536);
+    sets_close(&s);
+}
+END_TEST
+
+/* All bytes but the f16 scales of random_weights(). */
+static void fill_digits(enum dtype dtype, uint8_t *data, size_t bytes, uint8_t fill)
+{
+    size_t block = dtype_row(dtype)->block_bytes, d = quant_scale_offset(dtype);
+    size_t scales = quant_format(dtype)->has_min ? 4 : 2;
+    for (size_t i = 0; i < bytes; i++)
+        if (i % block < d || i % block >= d + scales)
+            data[i] = fill;
+}
+
+/* The largest digits against the largest activations of one sign: no sum in between may saturate. */
+START_TEST(extreme_digits_do_not_saturate)
+{
+    enum { ROWS_OF_W = 16, COLS_OF_W = 256 };
+    static const uint8_t fills[] = {0xff, 0x00, 0x7f, 0x80, 0x77};
+    enum dtype dtype = (enum dtype)_i;
+    struct sets s;
+    struct error e;
+    float in[COLS_OF_W], want[ROWS_OF_W], out[ROWS_OF_W];
+    size_t bytes = dtype_bytes(dtype, ROWS_OF_W * COLS_OF_W);
+    uint8_t *data = take(bytes);
+    sets_open(&s, false);
+    error_clear(&e);
+    for (size_t f = 0; f < sizeof fills && is_quantised(dtype); f++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            struct weight w;
+            random_weights(dtype, data, ROWS_OF_W * COLS_OF_W);
+            fill_digits(dtype, data, bytes, fills[f]);
+            for (size_t i = 0; i < COLS_OF_W; i++)
+                in[i] = (float)sign;
+            ck_assert_int_eq(weight_pack(s.exec[0], dtype, data, ROWS_OF_W, COLS_OF_W, &w, &e), 0);
+            ck_assert_int_eq(linear(s.exec[0], want, in, 1, &w), 0);
+            for (size_t i = 1; i < s.count; i++) {
+                ck_assert_int_eq(linear(s.exec[i], out, in, 1, &w), 0);
+                assert_same(out, want, ROWS_OF_W, dtype_row(dtype)->name, sets_name(&s, i));
+            }
+            weight_free(&w);
+        }
+    free(data);
     sets_close(&s);
 }
 END_TEST
 
 START_TEST(a_group_equals_its_parts_alone)
 {
+    enum { COLS = 256, SLOT = 40, STRIDE = SLOT * DTYPES };
     struct sets s;
     sets_open(&s, false);
     random_seed(3);
     struct matrix m[DTYPES];
-    float *in = take(70 * 96 * sizeof *in), *alone = take(70 * 40 * sizeof *alone);
-    float *together = take(70 * 240 * sizeof *together);
-    random_floats(in, 70 * 96);
+    float *in = take(70 * COLS * sizeof *in), *alone = take(70 * SLOT * sizeof *alone);
+    float *together = take(70 * STRIDE * sizeof *together);
+    random_floats(in, 70 * COLS);
     for (int t = 0; t < DTYPES; t++)
-        matrix_make(&m[t], s.exec[0], (enum dtype)t, 30 + 2 * (size_t)t, 96);
+        matrix_make(&m[t], s.exec[0], (enum dtype)t, 30 + (size_t)t % 5 * 2, COLS);
     for (size_t i = 0; i < s.count; i++)
         for (size_t rows = 1; rows <= 70; rows += 23) {
             struct linear_part parts[DTYPES];
             for (int t = 0; t < DTYPES; t++)
-                parts[t] = (struct linear_part){together + 40 * t, 240, &m[t].w, t % 2 ? m[t].bias : NULL};
+                parts[t] =
+                    (struct linear_part){together + SLOT * t, STRIDE, &m[t].w, t % 2 ? m[t].bias : NULL};
             ck_assert_int_eq(linear_group(s.exec[i], in, rows, parts, DTYPES), 0);
             for (int t = 0; t < DTYPES; t++) {
                 run(s.exec[0], &m[t], in, rows, t % 2, alone);
                 for (size_t r = 0; r < rows; r++)
-                    assert_same(together + 240 * r + 40 * t, alone + r * m[t].rows, m[t].rows, "group",
+                    assert_same(together + STRIDE * r + SLOT * t, alone + r * m[t].rows, m[t].rows, "group",
                                 sets_name(&s, i));
             }
         }
@@ -169,21 +223,28 @@ static void quantise_plainly(const float *x, size_t n, double *out)
     }
 }
 
-/* The largest |d q| + |m| of a value, so that cancelling in Q4_1 is allowed for. */
-static double size_of(enum dtype dtype, const uint8_t *block, float value)
+/* |digit * scale| + |minimum| of every value, so that cancelling between the two is allowed for. */
+static void sizes_of(enum dtype dtype, const uint8_t *row, const float *w, size_t n, double *out)
 {
-    uint16_t d, m;
-    if (dtype != DTYPE_Q4_1)
-        return fabs((double)value);
-    memcpy(&d, block, 2);
-    memcpy(&m, block + 2, 2);
-    return 15 * fabs((double)f16_to_f32(d)) + fabs((double)f16_to_f32(m));
+    const struct quant_format *f = quant_format(dtype);
+    size_t block = dtype_row(dtype)->block_values;
+    struct quant_parts p;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = fabs((double)w[i]);
+        if (!f || !f->has_min)
+            continue;
+        if (i % block == 0)
+            quant_read(dtype, row + dtype_bytes(dtype, i), &p);
+        size_t run = f->run ? i % block / f->run : 0;
+        double min = (double)f16_to_f32(p.m) * (f->run ? -p.min[run] : 1);
+        out[i] = fabs((double)w[i] - min) + fabs(min);
+    }
 }
 
 static void check_against_double(struct exec *x, const struct matrix *m, const float *in, bool quantise)
 {
     float *out = take(m->rows * sizeof *out), *w = take(m->cols * sizeof *w);
-    double *activation = take(m->cols * sizeof *activation);
+    double *activation = take(m->cols * sizeof *activation), *sizes = take(m->cols * sizeof *sizes);
     size_t row_bytes = dtype_bytes(m->dtype, m->cols);
     for (size_t i = 0; i < m->cols; i++)
         activation[i] = (double)in[i];
@@ -193,11 +254,10 @@ static void check_against_double(struct exec *x, const struct matrix *m, const f
     for (size_t r = 0; r < m->rows; r++) {
         double sum = (double)m->bias[r], size = fabs(sum);
         dtype_to_f32(m->dtype, m->data + r * row_bytes, m->cols, w);
+        sizes_of(m->dtype, m->data + r * row_bytes, w, m->cols, sizes);
         for (size_t i = 0; i < m->cols; i++) {
-            const uint8_t *block =
-                m->data + r * row_bytes + dtype_bytes(m->dtype, i / QUANT_BLOCK * QUANT_BLOCK);
             sum += (double)w[i] * activation[i];
-            size += size_of(m->dtype, block, w[i]) * fabs(activation[i]);
+            size += sizes[i] * fabs(activation[i]);
         }
         /* one rounding per addition at most, and three in each product's factors */
         double bound = size * ((double)m->cols + 4) * 0x1p-24 + 1e-36;
@@ -207,6 +267,7 @@ static void check_against_double(struct exec *x, const struct matrix *m, const f
     free(out);
     free(w);
     free(activation);
+    free(sizes);
 }
 
 START_TEST(scalar_and_openblas_stay_within_the_bound_of_double)
@@ -215,12 +276,13 @@ START_TEST(scalar_and_openblas_stay_within_the_bound_of_double)
     sets_open(&s, true);
     random_seed(400 + (uint64_t)_i);
     struct matrix m;
-    matrix_make(&m, s.exec[0], (enum dtype)_i, 100, 576);
-    float *in = take(8 * 576 * sizeof *in);
-    random_floats(in, 8 * 576);
+    size_t cols = columns((enum dtype)_i, 576);
+    matrix_make(&m, s.exec[0], (enum dtype)_i, 100, cols);
+    float *in = take(8 * cols * sizeof *in);
+    random_floats(in, 8 * cols);
     for (size_t i = 0; i < s.count; i++)
         for (size_t r = 0; r < 8; r++)
-            check_against_double(s.exec[i], &m, in + r * 576,
+            check_against_double(s.exec[i], &m, in + r * cols,
                                  is_quantised(m.dtype) && strcmp(sets_name(&s, i), "openblas") != 0);
     free(in);
     matrix_drop(&m);
@@ -234,19 +296,20 @@ START_TEST(openblas_takes_many_rows_and_cut_panels)
     sets_open(&s, true);
     random_seed(500 + (uint64_t)_i);
     struct matrix m;
-    matrix_make(&m, s.exec[0], (enum dtype)_i, 77, 64);
-    float *in = take(130 * 64 * sizeof *in), *many = take(130 * 77 * sizeof *many), one[77];
-    random_floats(in, 130 * 64);
+    size_t cols = columns((enum dtype)_i, 64);
+    matrix_make(&m, s.exec[0], (enum dtype)_i, 77, cols);
+    float *in = take(130 * cols * sizeof *in), *many = take(130 * 77 * sizeof *many), one[77];
+    random_floats(in, 130 * cols);
     struct exec *x = s.exec[s.count - 1];
     ck_assert_str_eq(kernels_name(exec_kernels(x)), "openblas");
     run(x, &m, in, 130, true, many);
     for (size_t r = 0; r < 130; r++) {
-        run(x, &m, in + r * 64, 1, true, one);
+        run(x, &m, in + r * cols, 1, true, one);
         float top = 0;
         for (size_t i = 0; i < 77; i++)
             top = fmaxf(top, fabsf(one[i]));
         for (size_t i = 0; i < 77; i++)
-            ck_assert_float_le(fabsf(one[i] - many[r * 77 + i]), top * 64 * 0x1p-20f);
+            ck_assert_float_le(fabsf(one[i] - many[r * 77 + i]), top * (float)cols * 0x1p-20f);
     }
     free(in);
     free(many);
@@ -263,12 +326,13 @@ START_TEST(weight_row_gives_back_what_was_packed)
     sets_open(&s, false);
     random_seed(600 + (uint64_t)_i);
     struct matrix m;
-    matrix_make(&m, s.exec[s.count - 1], (enum dtype)_i, 37, 96);
-    float want[96], got[96];
+    float want[512], got[512];
+    size_t cols = columns((enum dtype)_i, dtype_row((enum dtype)_i)->block_values > 96 ? 512 : 96);
+    matrix_make(&m, s.exec[s.count - 1], (enum dtype)_i, 37, cols);
     for (size_t r = 0; r < 37; r++) {
-        dtype_to_f32(m.dtype, m.data + r * dtype_bytes(m.dtype, 96), 96, want);
+        dtype_to_f32(m.dtype, m.data + r * dtype_bytes(m.dtype, cols), cols, want);
         weight_row(&m.w, r, got);
-        assert_same(got, want, 96, "weight_row", "-");
+        assert_same(got, want, cols, "weight_row", "-");
     }
     matrix_drop(&m);
     sets_close(&s);
@@ -372,54 +436,175 @@ START_TEST(norms_equal_scalar_and_double)
 }
 END_TEST
 
-START_TEST(gates_and_sums_equal_scalar_and_double)
+/* mean and 1 / deviation of a row */
+static void plain_moments(const float *x, size_t n, double *mean, double *inverse)
 {
-    enum { N = 40013 };
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i];
+    *mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++)
+        squares += ((double)x[i] - *mean) * ((double)x[i] - *mean);
+    *inverse = 1 / sqrt(squares / (double)n + 1e-5);
+}
+
+static void check_layer_norm(const float *got, const float *x, size_t cols, const float *scale,
+                             const float *bias)
+{
+    double mean, inverse, largest = 0;
+    plain_moments(x, cols, &mean, &inverse);
+    for (size_t i = 0; i < cols; i++)
+        largest = fmax(largest, fabs((double)x[i]));
+    for (size_t i = 0; i < cols; i++) {
+        double factor = inverse * (double)scale[i], add = bias ? (double)bias[i] : 0;
+        double exact = ((double)x[i] - mean) * factor + add;
+        /* the mean is known to a few roundings of the largest value */
+        double bound = fabs(factor) * largest * 1e-5 + fabs(add) * 1e-6 + 1e-38;
+        ck_assert_double_le(fabs((double)got[i] - exact), bound);
+    }
+}
+
+START_TEST(layer_norms_equal_scalar_and_double)
+{
     struct sets s;
     sets_open(&s, false);
-    random_seed(8);
-    float *x = take(N * sizeof *x), *y = take(N * sizeof *y), *want = take(N * sizeof *want);
-    float *out = take(N * sizeof *out);
-    for (size_t i = 0; i < N; i++) {
-        x[i] = -88.0f + 0.0044f * (float)i;
-        y[i] = i % 3 ? 1.0f : random_unit();
-    }
-    memcpy(want, x, N * sizeof *x);
-    silu_gate(s.exec[0], want, y, N);
-    for (size_t i = 0; i < N; i++) {
-        double exact = (double)x[i] / (1 + exp(-(double)x[i])) * (double)y[i];
-        ck_assert_double_le(fabs((double)want[i] - exact), fabs(exact) * 5e-7 + 1e-44);
-    }
-    for (size_t n = N; n > N - 17; n--)
-        for (size_t i = 0; i < s.count; i++) {
-            memcpy(out, x, n * sizeof *x);
-            silu_gate(s.exec[i], out, y, n);
-            assert_same(out, want, n, "silu_gate", sets_name(&s, i));
-            memcpy(out, x, n * sizeof *x);
-            add_to(s.exec[i], out, y, n);
-            for (size_t j = 0; j < n; j++)
-                ck_assert_float_eq(out[j], x[j] + y[j]);
+    random_seed(17);
+    float *x = take(ROWS * LONGEST * sizeof *x), *scale = take(LONGEST * sizeof *scale);
+    float *bias = take(LONGEST * sizeof *bias);
+    float *want = take(ROWS * LONGEST * sizeof *want), *out = take(ROWS * LONGEST * sizeof *out);
+    random_floats(x, ROWS * LONGEST);
+    random_floats(scale, LONGEST);
+    random_floats(bias, LONGEST);
+    for (size_t l = 0; l < LENGTHS; l++)
+        for (int biased = 0; biased < 2; biased++) {
+            size_t cols = lengths[l];
+            const float *b = biased ? bias : NULL;
+            layer_norm(s.exec[0], want, x, ROWS, cols, scale, b, 1e-5f);
+            for (size_t i = 0; i < s.count; i++) {
+                memcpy(out, x, ROWS * cols * sizeof *out);
+                layer_norm(s.exec[i], out, out, ROWS, cols, scale, b, 1e-5f);
+                assert_same(out, want, ROWS * cols, "layer_norm in place", sets_name(&s, i));
+            }
+            for (size_t r = 0; r < ROWS; r++)
+                check_layer_norm(want + r * cols, x + r * cols, cols, scale, b);
         }
     free(x);
-    free(y);
+    free(scale);
+    free(bias);
     free(want);
     free(out);
     sets_close(&s);
 }
 END_TEST
 
-START_TEST(silu_of_extremes_is_finite)
+static double plain_activation(enum activation f, double x)
 {
+    switch (f) {
+    case ACTIVATION_RELU:
+        return x > 0 ? x : 0;
+    case ACTIVATION_GELU:
+        return x * erfc(-x / sqrt(2)) / 2;
+    case ACTIVATION_GELU_TANH:
+        return x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    case ACTIVATION_SILU:
+        return x / (1 + exp(-x));
+    case ACTIVATION_TANH:
+        return tanh(x);
+    case ACTIVATION_SIGMOID:
+        return 1 / (1 + exp(-x));
+    default:
+        return x;
+    }
+}
+
+/* Alone and as a gate, of every length; n values from -88 to 88, close together. */
+START_TEST(activations_equal_scalar_and_double)
+{
+    enum { N = 40013 };
+    enum activation f = (enum activation)_i;
+    struct sets s;
+    sets_open(&s, false);
+    random_seed(8);
+    float *x = take(N * sizeof *x), *up = take(N * sizeof *up), *alone = take(N * sizeof *alone);
+    float *gate = take(N * sizeof *gate), *out = take(N * sizeof *out);
+    for (size_t i = 0; i < N; i++) {
+        float even = 0.0044f * ((float)i - N / 2);
+        x[i] = i % 2 ? even : even / 16;
+        up[i] = i % 3 ? 1.0f : random_unit();
+    }
+    memcpy(alone, x, N * sizeof *x);
+    activate(s.exec[0], f, alone, N);
+    for (size_t i = 0; i < N; i++) {
+        double exact = plain_activation(f, (double)x[i]);
+        ck_assert_double_le(fabs((double)alone[i] - exact), fabs(exact) * 3e-7 + 1.5e-7);
+        gate[i] = alone[i] * up[i];
+    }
+    for (size_t n = N; n > N - 17; n--)
+        for (size_t i = 0; i < s.count; i++) {
+            memcpy(out, x, n * sizeof *x);
+            activate(s.exec[i], f, out, n);
+            assert_same(out, alone, n, "activate", sets_name(&s, i));
+            memcpy(out, x, n * sizeof *x);
+            activate_gate(s.exec[i], f, out, up, n);
+            assert_same(out, gate, n, "activate_gate", sets_name(&s, i));
+        }
+    free(x);
+    free(up);
+    free(alone);
+    free(gate);
+    free(out);
+    sets_close(&s);
+}
+END_TEST
+
+START_TEST(activations_of_extremes_are_their_limits)
+{
+    enum activation f = (enum activation)_i;
     struct sets s;
     sets_open(&s, false);
     for (size_t i = 0; i < s.count; i++) {
-        float gate[4] = {-1e30f, -89.0f, 89.0f, 1e30f}, up[4] = {1, 1, 1, 1};
-        silu_gate(s.exec[i], gate, up, 4);
-        ck_assert_float_le(fabsf(gate[1]), 1e-36f);
-        ck_assert_float_eq(gate[2], 89.0f);
-        ck_assert_float_eq(gate[3], 1e30f);
-        ck_assert(isfinite(gate[0]));
+        float x[] = {-INFINITY, -FLT_MAX, -1e30f, -89.0f, 89.0f, 1e30f, FLT_MAX, INFINITY, NAN};
+        float from[sizeof x / sizeof x[0]];
+        enum { N = sizeof x / sizeof x[0] };
+        memcpy(from, x, sizeof x);
+        activate(s.exec[i], f, x, N);
+        for (size_t j = 0; j < N - 1; j++) {
+            double limit = plain_activation(f, (double)from[j]);
+            if (isnan(limit)) /* -infinity times 0 */
+                limit = 0;
+            ck_assert_msg(isinf(limit) ? (double)x[j] == limit : fabs((double)x[j] - limit) <= 1e-36,
+                          "%s, activation %d of %g is %g", sets_name(&s, i), _i, (double)from[j],
+                          (double)x[j]);
+        }
+        ck_assert(isnan(x[N - 1]));
     }
+    sets_close(&s);
+}
+END_TEST
+
+START_TEST(sums_and_factors_are_plain_arithmetic)
+{
+    enum { N = 40013 };
+    struct sets s;
+    sets_open(&s, false);
+    random_seed(18);
+    float *x = take(N * sizeof *x), *y = take(N * sizeof *y), *out = take(N * sizeof *out);
+    random_floats(x, N);
+    random_floats(y, N);
+    for (size_t n = N; n > N - 17; n -= 4)
+        for (size_t i = 0; i < s.count; i++) {
+            memcpy(out, x, n * sizeof *x);
+            add_to(s.exec[i], out, y, n);
+            for (size_t j = 0; j < n; j++)
+                ck_assert_float_eq(out[j], x[j] + y[j]);
+            memcpy(out, x, n * sizeof *x);
+            scale_by(s.exec[i], out, -1.7f, n);
+            for (size_t j = 0; j < n; j++)
+                ck_assert_float_eq(out[j], x[j] * -1.7f);
+        }
+    free(x);
+    free(y);
+    free(out);
     sets_close(&s);
 }
 END_TEST
@@ -541,6 +726,7 @@ int main(void)
     tcase_set_timeout(c, 300);
     tcase_add_loop_test(c, linear_equals_scalar_on_odd_shapes, 0, DTYPES);
     tcase_add_loop_test(c, linear_equals_scalar_for_any_number_of_rows, 0, DTYPES);
+    tcase_add_loop_test(c, extreme_digits_do_not_saturate, 0, DTYPES);
     tcase_add_test(c, a_group_equals_its_parts_alone);
     tcase_add_loop_test(c, scalar_and_openblas_stay_within_the_bound_of_double, 0, DTYPES);
     tcase_add_loop_test(c, openblas_takes_many_rows_and_cut_panels, 0, DTYPES);
@@ -548,8 +734,10 @@ int main(void)
     tcase_add_test(c, a_failed_read_ends_the_load);
     tcase_add_test(c, shapes_that_lie_are_refused);
     tcase_add_test(c, norms_equal_scalar_and_double);
-    tcase_add_test(c, gates_and_sums_equal_scalar_and_double);
-    tcase_add_test(c, silu_of_extremes_is_finite);
+    tcase_add_test(c, layer_norms_equal_scalar_and_double);
+    tcase_add_loop_test(c, activations_equal_scalar_and_double, 0, ACTIVATION_SIGMOID + 1);
+    tcase_add_loop_test(c, activations_of_extremes_are_their_limits, 0, ACTIVATION_SIGMOID + 1);
+    tcase_add_test(c, sums_and_factors_are_plain_arithmetic);
     tcase_add_loop_test(c, rotary_equals_scalar_and_double, 0, 2);
     tcase_add_test(c, log_sum_exp_equals_scalar_and_double);
     tcase_add_test(c, argmax_takes_the_lowest_of_equals_and_no_nan);

@@ -2,6 +2,7 @@
 #include "tests/unit/fake_engine.h"
 
 #include <check.h>
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #include "engine/base/utf8.h"
 
 struct engine_vocabulary {
-    bool add_bos;
+    bool add_bos, add_eos;
 };
 
 struct engine_model {
@@ -29,7 +30,7 @@ static char byte_texts[256];
 
 static void make_model(struct engine_model *m, const char *name, const char *chat_template, bool add_bos)
 {
-    m->vocabulary.add_bos = add_bos;
+    m->vocabulary = (struct engine_vocabulary){.add_bos = add_bos};
     m->info = (struct engine_model_info){.name = name,
                                          .path = "",
                                          .format = "fake",
@@ -50,6 +51,13 @@ static void make_model(struct engine_model *m, const char *name, const char *cha
                                          .embedding = 8,
                                          .parameters = 1000,
                                          .weight_bytes = 4000,
+                                         .abilities = ENGINE_CAN_GENERATE,
+                                         .mask = -1,
+                                         .mask_text = "",
+                                         .length_penalty = 1,
+                                         .source_language = "",
+                                         .target_language = "",
+                                         .inferred = "",
                                          .created = 1700000000};
 }
 
@@ -65,6 +73,22 @@ struct engine *fake_engine(const char *chat_template)
 struct engine_model *fake_model(size_t i)
 {
     return &fake.models[i];
+}
+
+struct engine_model_info *fake_info(size_t i)
+{
+    return &fake.models[i].info;
+}
+
+void fake_transforms(size_t i)
+{
+    struct engine_model *m = &fake.models[i];
+    m->vocabulary = (struct engine_vocabulary){.add_eos = true};
+    m->info.abilities = ENGINE_CAN_GENERATE | ENGINE_CAN_TRANSFORM | ENGINE_CAN_EMBED;
+    m->info.source_context = 60;
+    m->info.context = 40;
+    m->info.bos = -1;
+    m->info.bos_text = "";
 }
 
 /* ---- engine.h ------------------------------------------------------------------------------- */
@@ -127,6 +151,13 @@ const char *engine_token_bytes(const struct engine_vocabulary *v, int32_t id, si
     return id < 256 ? &byte_texts[id] : names[id - 256];
 }
 
+const char *engine_token_piece(const struct engine_vocabulary *v, int32_t id, size_t *len)
+{
+    const char *piece = id == FAKE_IM_END ? ">>fra<<" : id == 'z' ? "##z" : engine_token_bytes(v, id, len);
+    *len = id == FAKE_IM_END || id == 'z' ? strlen(piece) : *len;
+    return piece;
+}
+
 static bool touches_literal(size_t start, size_t end, const struct engine_span *literal, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -167,7 +198,70 @@ int engine_tokenize(const struct engine_vocabulary *v, const char *text, size_t 
         (*ids)[(*n)++] = c >= 0 ? 256 + c : (unsigned char)text[i];
         i += width;
     }
+    if ((flags & ENGINE_ADD_SPECIAL) && v->add_eos)
+        (*ids)[(*n)++] = FAKE_EOS;
     return 0;
+}
+
+static void add_token(struct engine_encoding *x, int32_t id, uint8_t type, uint8_t sequence, size_t start,
+                      size_t end, uint32_t word)
+{
+    x->ids[x->n] = id;
+    x->types[x->n] = type;
+    x->sequence[x->n] = sequence;
+    x->starts[x->n] = (uint32_t)start;
+    x->ends[x->n] = (uint32_t)end;
+    x->words[x->n++] = word;
+}
+
+static void add_text(struct engine_encoding *x, const char *text, size_t len, uint8_t sequence, bool parse)
+{
+    uint32_t word = 0;
+    char before = ' ';
+    for (size_t i = 0, next; i < len; before = text[next - 1], i = next) {
+        int c = parse ? control_at(text + i, len - i) : -1;
+        next = i + (c >= 0 ? strlen(names[c]) : 1);
+        while (c < 0 && next < len && ((unsigned char)text[next] & 0xc0) == 0x80)
+            next++;
+        word += before == ' ' || ispunct((unsigned char)before) || ispunct((unsigned char)text[i]);
+        if (text[i] != ' ')
+            add_token(x, c >= 0 ? 256 + c : (unsigned char)text[i], sequence, sequence, i, next, word);
+    }
+}
+
+int engine_encode(const struct engine_vocabulary *v, const char *text, size_t len, const char *pair,
+                  size_t pair_len, unsigned flags, struct engine_encoding *out, struct error *e)
+{
+    size_t most = len + (pair ? pair_len : 0) + 3;
+    bool special = flags & ENGINE_ADD_SPECIAL, parse = flags & ENGINE_PARSE_SPECIAL;
+    (void)e;
+    *out = (struct engine_encoding){.ids = calloc(most, sizeof *out->ids),
+                                    .types = calloc(most, 1),
+                                    .sequence = calloc(most, 1),
+                                    .starts = calloc(most, sizeof *out->starts),
+                                    .ends = calloc(most, sizeof *out->ends),
+                                    .words = calloc(most, sizeof *out->words)};
+    if (special && !v->add_eos)
+        add_token(out, FAKE_BOS, 0, 255, 0, 0, UINT32_MAX);
+    add_text(out, text, len, 0, parse);
+    if (special)
+        add_token(out, FAKE_EOS, 0, 255, 0, 0, UINT32_MAX);
+    if (pair)
+        add_text(out, pair, pair_len, 1, parse);
+    if (pair && special)
+        add_token(out, FAKE_EOS, 1, 255, 0, 0, UINT32_MAX);
+    return 0;
+}
+
+void engine_encoding_free(struct engine_encoding *x)
+{
+    free(x->ids);
+    free(x->types);
+    free(x->sequence);
+    free(x->starts);
+    free(x->ends);
+    free(x->words);
+    memset(x, 0, sizeof *x);
 }
 
 int engine_detokenize(const struct engine_vocabulary *v, const int32_t *ids, size_t n, bool show_control,
@@ -185,7 +279,8 @@ int engine_detokenize(const struct engine_vocabulary *v, const int32_t *ids, siz
         if (show_control || !engine_token_is_control(v, ids[i]))
             buf_add(&raw, bytes, len);
     }
-    utf8_append_lossy(out, raw.data ? raw.data : "", raw.len);
+    if (utf8_append_lossy(out, raw.data ? raw.data : "", raw.len) > 0)
+        buf_add_text(out, UTF8_REPLACEMENT);
     buf_free(&raw);
     return 0;
 }
@@ -280,6 +375,45 @@ void fake_fail(struct fake_call *f, size_t job, enum error_kind kind, const char
     api_call_event(&f->call, job, &event);
 }
 
+void fake_result(struct fake_call *f, size_t job, const float *values, size_t rows, size_t cols)
+{
+    struct engine_event event = {
+        .kind = ENGINE_EVENT_RESULT, .values = values, .n_rows = rows, .n_cols = cols, .text = ""};
+    api_call_event(&f->call, job, &event);
+    fake_final(f, job, f->call.jobs[job].n_prompt, 0, 0);
+}
+
+void fake_filled(struct fake_call *f, size_t job, size_t n, const struct engine_alternative *top,
+                 unsigned n_top)
+{
+    struct engine_token tokens[16];
+    ck_assert_uint_le(n, 16);
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = (struct engine_token){top[0].id, top[0].logprob, true, n_top, top};
+    struct engine_event event = {.kind = ENGINE_EVENT_RESULT, .tokens = tokens, .n_tokens = n, .text = ""};
+    api_call_event(&f->call, job, &event);
+    fake_final(f, job, f->call.jobs[job].n_prompt, 0, 0);
+}
+
+void fake_hypothesis(struct fake_call *f, size_t job, unsigned choice, const char *text,
+                     enum engine_finish finish, double score)
+{
+    struct engine_token tokens[64];
+    size_t n = strlen(text);
+    ck_assert_uint_lt(n, 64);
+    for (size_t i = 0; i <= n; i++)
+        tokens[i] = (struct engine_token){i < n ? (unsigned char)text[i] : FAKE_EOS, -0.5f, true, 0, NULL};
+    struct engine_event event = {.kind = ENGINE_EVENT_STEP,
+                                 .choice = choice,
+                                 .tokens = tokens,
+                                 .n_tokens = n + 1,
+                                 .text = text,
+                                 .text_len = n,
+                                 .finish = finish,
+                                 .score = score};
+    api_call_event(&f->call, job, &event);
+}
+
 int fake_advance(struct fake_call *f)
 {
     for (size_t i = 0; i < f->call.n_jobs; i++) {
@@ -288,6 +422,44 @@ int fake_advance(struct fake_call *f)
     }
     f->call.n_jobs = 0;
     return api_call_advance(&f->call, &f->error);
+}
+
+void fake_begin_ok(struct fake_call *f, struct api *api, const char *path, const char *body)
+{
+    ck_assert_msg(fake_begin(f, api, API_POST, path, body) == 0, "%.200s: %s", body, f->error.text);
+}
+
+json_t *fake_done(struct fake_call *f)
+{
+    ck_assert_msg(fake_advance(f) == 0, "%s", f->error.text);
+    ck_assert_uint_eq(f->call.n_jobs, 0);
+    return fake_answer(f);
+}
+
+void fake_refused(struct api *api, const char *path, const char *body, enum error_kind kind,
+                  const char *param, const char *message)
+{
+    struct fake_call f;
+    ck_assert_msg(fake_begin(&f, api, API_POST, path, body) < 0, "%.200s is not refused", body);
+    ck_assert_msg(f.error.kind == kind && strcmp(f.error.param, param) == 0 && strstr(f.error.text, message),
+                  "%.200s: %s (%d, %s)", body, f.error.text, (int)f.error.kind, f.error.param);
+    fake_end(&f);
+}
+
+const char *fake_prompt(const struct fake_call *f, size_t job)
+{
+    static char text[8192];
+    const struct engine_job *j = &f->call.jobs[job];
+    size_t at_byte = 0;
+    for (size_t i = 0; i < j->n_prompt; i++) {
+        size_t len;
+        const char *bytes = engine_token_bytes(NULL, j->prompt[i], &len);
+        ck_assert_uint_lt(at_byte + len, sizeof text);
+        memcpy(text + at_byte, bytes, len);
+        at_byte += len;
+    }
+    text[at_byte] = 0;
+    return text;
 }
 
 json_t *fake_answer(struct fake_call *f)
@@ -353,4 +525,11 @@ const char *text_at(const json_t *value, const char *path)
 {
     const char *text = json_string_value(at(value, path));
     return text ? text : "";
+}
+
+double number_at(const json_t *value, const char *path)
+{
+    const json_t *number = at(value, path);
+    ck_assert_msg(json_is_number(number), "no number at %s", path);
+    return json_number_value(number);
 }

@@ -416,6 +416,39 @@ START_TEST(test_stream_that_never_began_is_an_error)
 }
 END_TEST
 
+/* 1,100 prompts would fill a queue: they go in rounds, streamed or not. */
+START_TEST(test_many_prompts_go_in_rounds)
+{
+    static char body[8192];
+    static const size_t rounds[] = {512, 512, 76, 0};
+    size_t done = 0;
+    memcpy(body, _i ? "{\"stream\":true,\"prompt\":[\"a\"" : "{\"prompt\":[\"a\"", _i ? 29 : 15);
+    for (int i = 1; i < 1100; i++)
+        memcpy(body + strlen(body), ",\"b\"", 5);
+    memcpy(body + strlen(body), "]}", 3);
+    begin_ok(body);
+    for (size_t r = 0; r < 4; r++) {
+        size_t n = f.call.n_jobs;
+        ck_assert_uint_eq(n, rounds[r]);
+        for (size_t i = 0; i < n; i++, done++) {
+            char text[8];
+            snprintf(text, sizeof text, "%zu", done);
+            fake_step(&f, i, 0, text, NULL, 0, ENGINE_FINISH_STOP);
+            fake_final(&f, i, 1, 0, 1);
+        }
+        if (n)
+            ck_assert_int_eq(fake_advance(&f), 0);
+    }
+    json_t *last = _i ? fake_stream_event(&f, 1099) : fake_answer(&f);
+    const char *path = _i ? "choices/0" : "choices/1099";
+    ck_assert_str_eq(text_at(at(last, path), "text"), "1099");
+    ck_assert_int_eq(json_integer_value(at(at(last, path), "index")), 1099);
+    ck_assert(_i || json_integer_value(at(last, "usage/completion_tokens")) == 1100);
+    json_decref(last);
+    fake_end(&f);
+}
+END_TEST
+
 START_TEST(test_over_long_prompt_tells_both_counts)
 {
     char body[400];
@@ -519,6 +552,7 @@ int main(void)
     tcase_add_test(t, test_failed_job_is_the_answers_error);
     tcase_add_test(t, test_failed_stream_ends_with_an_error_event);
     tcase_add_test(t, test_stream_that_never_began_is_an_error);
+    tcase_add_loop_test(t, test_many_prompts_go_in_rounds, 0, 2);
     tcase_add_test(t, test_over_long_prompt_tells_both_counts);
     tcase_add_loop_test(t, test_refuses, 0, (int)(sizeof bad / sizeof bad[0]));
     tcase_add_test(t, test_refuses_too_many_choices_in_all);

@@ -1,6 +1,7 @@
 /* test_endpoint.c - the ENDPOINT TABLE: finding rows, path arguments; models, tokenize and detokenize through
  * it. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,6 +89,17 @@ static json_t *ask(unsigned method, const char *path, const char *body)
     return answer;
 }
 
+static void check_abilities(const json_t *model, const char *expected)
+{
+    char list[256] = "";
+    const json_t *names = at(model, "meta/abilities");
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s ", json_string_value(json_array_get(names, i)));
+    }
+    ck_assert_str_eq(list, expected);
+}
+
 START_TEST(test_models)
 {
     json_t *list = ask(API_GET, "/v1/models", NULL);
@@ -103,8 +115,77 @@ START_TEST(test_models)
     ck_assert_int_eq(json_integer_value(at(one, "meta/n_ctx")), FAKE_CONTEXT);
     ck_assert_int_eq(json_integer_value(at(one, "meta/n_vocab")), FAKE_VOCABULARY);
     ck_assert_ptr_nonnull(strstr(text_at(one, "meta/chat_disabled"), "has no chat template"));
-    ck_assert_uint_eq(json_array_size(at(one, "meta/abilities")), 1);
+    check_abilities(one, "completions classify qa summarize score ");
+    ck_assert_ptr_null(at(one, "meta/labels"));
     json_decref(one);
+}
+END_TEST
+
+static json_t *ask_model(void)
+{
+    ck_assert_msg(fake_begin(&f, NULL, API_GET, "/v1/models/toy", NULL) == 0, "%s", f.error.text);
+    json_t *answer = fake_answer(&f);
+    fake_end(&f);
+    return answer;
+}
+
+START_TEST(test_abilities)
+{
+    static const char *const labels[] = {"no", "\"yes\""};
+    fake_engine(NULL);
+    fake_info(0)->abilities = ENGINE_CAN_EMBED | ENGINE_CAN_CLASSIFY;
+    fake_info(0)->labels = labels;
+    fake_info(0)->n_labels = 2;
+    fake_info(0)->problem = ENGINE_PROBLEM_MULTI;
+    fake_info(0)->pooling = ENGINE_POOLING_CLS;
+    json_t *one = ask_model();
+    check_abilities(one, "embeddings rerank classify ");
+    ck_assert_str_eq(text_at(one, "meta/labels/1"), "\"yes\"");
+    ck_assert_str_eq(text_at(one, "meta/problem"), "multi_label_classification");
+    ck_assert_str_eq(text_at(one, "meta/pooling"), "cls");
+    ck_assert(json_is_false(at(one, "meta/normalize")));
+    ck_assert_str_eq(text_at(one, "meta/chat_disabled"), "this model writes no text");
+    json_decref(one);
+    fake_info(0)->abilities = ENGINE_CAN_TAG | ENGINE_CAN_FILL | ENGINE_CAN_ANSWER;
+    one = ask_model();
+    check_abilities(one, "entities qa fill-mask ");
+    json_decref(one);
+    fake_transforms(0);
+    fake_info(0)->target_language = "pt";
+    one = ask_model();
+    check_abilities(one, "completions embeddings rerank translate summarize ");
+    ck_assert_int_eq(json_integer_value(at(one, "meta/n_ctx_source")), 60);
+    ck_assert_str_eq(text_at(one, "meta/target_language"), "pt");
+    json_decref(one);
+}
+END_TEST
+
+/* Every path that needs an ability says what there is instead. */
+START_TEST(test_refuses_what_a_model_cannot_do)
+{
+    static const char *const writers[][2] = {
+        {"/v1/completions", "{\"prompt\":\"a\"}"}, {"/v1/chat/completions", "{\"messages\":[]}"},
+        {"/v1/summarize", "{\"text\":\"a\"}"},     {"/v1/translate", "{\"text\":\"a\"}"},
+        {"/v1/score", "{\"text\":\"a\"}"},         {"/v1/qa", "{\"question\":\"a\",\"context\":\"b\"}"}};
+    static const char *const readers[][2] = {{"/v1/embeddings", "{\"input\":\"a\"}"},
+                                             {"/v1/rerank", "{\"query\":\"a\",\"documents\":[\"b\"]}"},
+                                             {"/v1/fill-mask", "{\"text\":\"a\"}"},
+                                             {"/v1/entities", "{\"text\":\"a\"}"}};
+    fake_engine(NULL);
+    for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++)
+        fake_refused(NULL, readers[i][0], readers[i][1], ERROR_UNSUPPORTED, "model",
+                     "it can do: completions, classify, qa, summarize, score");
+    fake_info(0)->abilities = ENGINE_CAN_TAG;
+    for (size_t i = 0; i < sizeof writers / sizeof writers[0]; i++)
+        fake_refused(NULL, writers[i][0], writers[i][1], ERROR_UNSUPPORTED, "model", "it can do: entities");
+    fake_refused(NULL, "/v1/sentiment", "{\"text\":\"a\"}", ERROR_UNSUPPORTED, "model",
+                 "the model toy can't do classify; it can do: entities");
+    fake_transforms(0);
+    fake_refused(NULL, "/v1/score", "{\"text\":\"a\"}", ERROR_UNSUPPORTED, "model", "translate, summarize");
+    fake_refused(NULL, "/v1/classify", "{\"text\":\"a\",\"labels\":[\"a\",\"b\"]}", ERROR_UNSUPPORTED,
+                 "model", "translate, summarize");
+    fake_refused(NULL, "/v1/qa", "{\"question\":\"a\",\"context\":\"b\"}", ERROR_UNSUPPORTED, "model",
+                 "translate, summarize");
 }
 END_TEST
 
@@ -163,6 +244,8 @@ int main(void)
     tcase_add_loop_test(t, test_path_arguments, 0, (int)(sizeof arguments / sizeof arguments[0]));
     tcase_add_test(t, test_long_path_argument);
     tcase_add_test(t, test_models);
+    tcase_add_test(t, test_abilities);
+    tcase_add_test(t, test_refuses_what_a_model_cannot_do);
     tcase_add_test(t, test_unknown_model);
     tcase_add_test(t, test_tokenize);
     tcase_add_test(t, test_detokenize);

@@ -68,7 +68,7 @@ END_TEST
 START_TEST(what_cannot_be_opened_is_named)
 {
     assert_outcome(TESTS_DIR "/no-such-file", false, "No such file");
-    assert_outcome(TESTS_DIR "/hostile", false, "is a folder");
+    assert_outcome(TESTS_DIR "/hostile", false, "the folder holds no weights");
     assert_outcome("/dev/null", false, "is not a regular file");
     assert_outcome(TESTS_DIR "/hostile/make_gguf.py", false, "no known checkpoint format");
 }

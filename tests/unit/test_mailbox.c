@@ -29,6 +29,9 @@ static void check_step(const struct engine_event *event, int expected)
         for (unsigned j = 0; j < i; j++)
             ck_assert_int_eq(event->tokens[i].top[j].id, (int)(10 * i + j));
     }
+    ck_assert_uint_eq(event->n_rows * event->n_cols, 2 * (size_t)(expected % 3));
+    for (size_t i = 0; i < event->n_rows * event->n_cols; i++)
+        ck_assert_float_eq(event->values[i], (float)(expected + (int)i));
     if (expected % 3 == 0)
         ck_assert_str_eq(event->stop_string, "END");
     else
@@ -54,6 +57,7 @@ static void post_step(struct mailbox_slot *slot, int step)
 {
     struct engine_alternative top[4][4];
     struct engine_token tokens[4] = {0};
+    float values[4];
     char text[32], stop[] = "END";
     struct engine_event event = {
         .kind = ENGINE_EVENT_STEP, .tokens = tokens, .n_tokens = (size_t)step % 4, .text = text};
@@ -63,6 +67,11 @@ static void post_step(struct mailbox_slot *slot, int step)
             top[i][j].id = (int)(10 * i + j);
     }
     event.text_len = (size_t)snprintf(text, sizeof text, "step %d", step);
+    event.values = values;
+    event.n_rows = (size_t)step % 3;
+    event.n_cols = 2;
+    for (size_t i = 0; i < 4; i++)
+        values[i] = (float)(step + (int)i);
     if (step % 3 == 0) {
         event.stop_string = stop;
         event.stop_len = 3;
@@ -70,6 +79,7 @@ static void post_step(struct mailbox_slot *slot, int step)
     mailbox_post(slot, &event);
     memset(top, 0xff, sizeof top);
     memset(tokens, 0xff, sizeof tokens);
+    memset(values, 0xff, sizeof values);
     memset(text, 'x', sizeof text);
     memset(stop, 'x', sizeof stop);
 }

@@ -318,7 +318,9 @@ static const struct {
     {"{\"question\":\"\",\"context\":\"b\"}", "question", ERROR_INVALID_REQUEST},
     {"{\"question\":\"a\",\"context\":\"b\",\"max_tokens\":0}", "max_tokens", ERROR_INVALID_REQUEST},
     {"{\"question\":\"a\",\"context\":\"b\",\"max_tokens\":1990}", "", ERROR_CONTEXT_LENGTH},
-    {"{\"question\":\"a\",\"context\":\"b\",\"top_k\":1}", "top_k", ERROR_INVALID_REQUEST},
+    {"{\"question\":\"a\",\"context\":\"b\",\"top_k\":1}", "top_k", ERROR_UNSUPPORTED},
+    {"{\"question\":\"a\",\"context\":\"b\",\"max_answer_tokens\":1}", "max_answer_tokens",
+     ERROR_UNSUPPORTED},
     {"{\"question\":\"a\",\"context\":\"b\",\"model\":\"none\"}", "model", ERROR_MODEL_NOT_FOUND},
 };
 

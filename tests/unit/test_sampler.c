@@ -15,15 +15,30 @@ static struct engine_sampling plain(void)
     return (struct engine_sampling){.temperature = 1, .top_p = 1, .repetition_penalty = 1};
 }
 
+static struct sampler *create(const struct engine_sampling *options, unsigned choice, size_t vocabulary,
+                              const int32_t *prompt, size_t n_prompt)
+{
+    const struct sampler_setup setup = {.options = options,
+                                        .choice = choice,
+                                        .vocabulary = vocabulary,
+                                        .prompt = prompt,
+                                        .n_prompt = n_prompt,
+                                        .max_tokens = SIZE_MAX,
+                                        .forced_bos = -1,
+                                        .forced_eos = -1};
+    struct sampler *s = NULL;
+    struct error e = {0};
+    ck_assert_int_eq(sampler_create(&setup, &s, &e), 0);
+    return s;
+}
+
 static void draw_many(const struct engine_sampling *options, const float *logits, size_t n, unsigned *counts)
 {
-    struct sampler *s;
+    struct sampler *s = create(options, 0, n, NULL, 0);
     struct sampler_scratch scratch = {0};
-    struct error e = {0};
-    ck_assert_int_eq(sampler_create(options, 0, n, NULL, 0, &s, &e), 0);
     memset(counts, 0, n * sizeof *counts);
     for (size_t i = 0; i < DRAWS; i++)
-        counts[sampler_pick(s, logits, i, &scratch)]++;
+        counts[sampler_pick(s, logits, NULL, i, &scratch)]++;
     sampler_free(s);
     sampler_scratch_free(&scratch);
 }
@@ -31,13 +46,11 @@ static void draw_many(const struct engine_sampling *options, const float *logits
 static int32_t pick_after(const struct engine_sampling *options, const float *logits, size_t n,
                           const int32_t *prompt, size_t n_prompt, const int32_t *output, size_t n_output)
 {
-    struct sampler *s;
+    struct sampler *s = create(options, 0, n, prompt, n_prompt);
     struct sampler_scratch scratch = {0};
-    struct error e = {0};
-    ck_assert_int_eq(sampler_create(options, 0, n, prompt, n_prompt, &s, &e), 0);
     for (size_t i = 0; i < n_output; i++)
         sampler_accept(s, output[i]);
-    int32_t id = sampler_pick(s, logits, 0, &scratch);
+    int32_t id = sampler_pick(s, logits, NULL, n_prompt + n_output, &scratch);
     sampler_free(s);
     sampler_scratch_free(&scratch);
     return id;
@@ -181,20 +194,113 @@ START_TEST(bias_forces_and_forbids)
 }
 END_TEST
 
+/* One greedy pick after `tokens`, the first n_prompt of which are the prompt. */
+static int32_t pick_with(struct sampler_setup setup, const float *logits, const int32_t *tokens, size_t n)
+{
+    const struct engine_sampling greedy = {.top_p = 1, .repetition_penalty = 1};
+    struct sampler_scratch scratch = {0};
+    struct sampler *s = NULL;
+    struct error e = {0};
+    setup.options = &greedy;
+    setup.prompt = tokens;
+    ck_assert_int_eq(sampler_create(&setup, &s, &e), 0);
+    int32_t id = sampler_pick(s, logits, tokens, n, &scratch);
+    const float *scores = sampler_scores(s, logits, 0, tokens, n, &scratch);
+    ck_assert_uint_eq(row_argmax(scores, setup.vocabulary), (size_t)id);
+    sampler_free(s);
+    sampler_scratch_free(&scratch);
+    return id;
+}
+
+START_TEST(an_ngram_comes_only_once)
+{
+    const float logits[4] = {1, 4, 3, 2};
+    const int32_t tokens[] = {0, 1, 3, 2, 0};
+    struct sampler_setup setup = {
+        .vocabulary = 4, .n_prompt = 2, .max_tokens = 9, .forced_bos = -1, .forced_eos = -1};
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 5), 1);
+    setup.no_repeat_ngram = 2; /* 0 1 was there, in the prompt */
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 5), 2);
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 4), 1); /* after 2 came 0 only */
+    setup.no_repeat_ngram = 3;                                /* 2 0 is new */
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 5), 1);
+    setup.no_repeat_ngram = 1;
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 2), 2);
+    setup.no_repeat_ngram = 6;
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 5), 1);
+}
+END_TEST
+
+START_TEST(suppressed_tokens_never_come_and_forced_ones_must)
+{
+    const float logits[4] = {1, 4, 3, 2};
+    const int32_t tokens[] = {0, 1, 3, 2, 0}, suppressed[] = {1, 2};
+    struct sampler_setup setup = {
+        .vocabulary = 4, .n_prompt = 2, .max_tokens = 3, .forced_bos = -1, .forced_eos = -1};
+    setup.suppressed = suppressed;
+    setup.n_suppressed = 2;
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 3), 3);
+    setup.forced_bos = 2;
+    setup.forced_eos = 0;
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 2), 2);
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 3), 3);
+    ck_assert_int_eq(pick_with(setup, logits, tokens, 4), 0);
+}
+END_TEST
+
+START_TEST(a_forced_token_has_log_probability_zero)
+{
+    const struct engine_sampling options = {.top_p = 1, .repetition_penalty = 1};
+    const struct sampler_setup setup = {
+        .options = &options, .vocabulary = 3, .max_tokens = 1, .forced_bos = -1, .forced_eos = 1};
+    const float logits[3] = {1, 2, 3};
+    struct sampler_scratch scratch = {0};
+    struct sampler *s = NULL;
+    struct error e = {0};
+    ck_assert_int_eq(sampler_create(&setup, &s, &e), 0);
+    const float *scores = sampler_scores(s, logits, 0.5f, NULL, 0, &scratch);
+    ck_assert(scores[0] == -INFINITY && scores[1] == 0 && scores[2] == -INFINITY);
+    sampler_free(s);
+    sampler_scratch_free(&scratch);
+}
+END_TEST
+
+START_TEST(a_copy_knows_what_the_original_knows)
+{
+    struct engine_sampling o = plain();
+    const float logits[4] = {5, 4.9f, 4.8f, 0};
+    const int32_t prompt[] = {3};
+    struct sampler_scratch scratch = {0};
+    o.temperature = 0;
+    o.frequency_penalty = 1;
+    struct sampler *a = create(&o, 0, 4, prompt, 1), *b = create(&o, 0, 4, prompt, 1);
+    sampler_accept(a, 0);
+    sampler_accept(a, 1);
+    sampler_accept(b, 2);
+    ck_assert_int_eq(sampler_pick(b, logits, NULL, 1, &scratch), 0);
+    sampler_copy(b, a);
+    ck_assert_int_eq(sampler_pick(b, logits, NULL, 1, &scratch), 2);
+    sampler_accept(b, 2);
+    ck_assert_int_eq(sampler_pick(b, logits, NULL, 1, &scratch), 0);
+    ck_assert_int_eq(sampler_pick(a, logits, NULL, 1, &scratch), 2);
+    sampler_free(a);
+    sampler_free(b);
+    sampler_scratch_free(&scratch);
+}
+END_TEST
+
 START_TEST(seed_choice_and_position_key_the_draw)
 {
     float logits[VOCABULARY] = {0};
     struct sampler_scratch scratch = {0};
-    struct error e = {0};
     struct engine_sampling o = plain();
     int32_t first[50];
     int same_choice = 0, same_seed = 0;
     for (int round = 0; round < 4; round++) { /* itself, again, another choice, another seed */
-        struct sampler *s;
         o.seed = round == 3 ? 43 : 42;
-        ck_assert_int_eq(sampler_create(&o, round == 2, VOCABULARY, NULL, 0, &s, &e), 0);
+        struct sampler *s = create(&o, round == 2, VOCABULARY, NULL, 0);
         for (size_t i = 0; i < 50; i++) {
-            int32_t id = sampler_pick(s, logits, i, &scratch);
+            int32_t id = sampler_pick(s, logits, NULL, i, &scratch);
             if (round == 0)
                 first[i] = id;
             else if (round == 1)
@@ -259,6 +365,10 @@ int main(void)
     tcase_add_test(c, penalties_follow_their_definitions);
     tcase_add_test(c, a_negative_logit_is_penalised_downwards);
     tcase_add_test(c, bias_forces_and_forbids);
+    tcase_add_test(c, an_ngram_comes_only_once);
+    tcase_add_test(c, suppressed_tokens_never_come_and_forced_ones_must);
+    tcase_add_test(c, a_forced_token_has_log_probability_zero);
+    tcase_add_test(c, a_copy_knows_what_the_original_knows);
     tcase_add_test(c, seed_choice_and_position_key_the_draw);
     tcase_add_test(c, extreme_logits_do_no_harm);
     tcase_add_test(c, logprobs_are_of_the_model_and_sorted);

@@ -67,6 +67,8 @@ static struct model fake_model = {
               .trained_context = CONTEXT,
               .layers = 1,
               .embedding = 16,
+              .kv_layers = 1,
+              .abilities = ENGINE_CAN_GENERATE,
               .kv_heads = 1,
               .head_dim = 16},
     .context = CONTEXT,
@@ -109,6 +111,7 @@ static void open_scheduler(struct scheduler_options o)
     ck_assert_int_eq(exec_create(kernels_select("scalar", &e), pool, &exec, &e), 0);
     o.exec = exec;
     served = (struct served_model){.model = &fake_model, .tokenizer = byte_vocabulary()};
+    generation_rules_init(&served.rules);
     slow_us = 0;
     forward_rows = 0;
     ck_assert_int_eq(scheduler_create(&o, &scheduler, &e), 0);
