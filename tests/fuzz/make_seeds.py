@@ -1,18 +1,45 @@
-"""make_seeds.py - seeds for fuzz_tokenizer from the golden texts: one byte of choices, then the text.
+"""make_seeds.py - seeds for the harnesses whose input is not a file of some folder.
 
-usage: make_seeds.py GOLDEN_JSON OUT_DIR
+usage: make_seeds.py GOLDEN_JSON OUT_DIR         for fuzz_tokenizer: one byte of choices, then a golden text
+       make_seeds.py --pickles PT_DIR OUT_DIR    for fuzz_pickle: what lies in the files of torch.save
+       make_seeds.py --pipelines GOLDEN OUT_DIR  for fuzz_tokenizer_json: every pipeline over its smallest model
 """
 import json
 import pathlib
+import struct
 import sys
 
 
-def main():
-    cases = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    out = pathlib.Path(sys.argv[2])
-    out.mkdir(parents=True, exist_ok=True)
-    for i, case in enumerate(cases):
+def texts(golden, out):
+    for i, case in enumerate(json.loads(pathlib.Path(golden).read_text())):
         (out / f"text-{i:02}").write_bytes(bytes([case["flags"] & 2 | (i * 37 & 0xFC)]) + case["text"].encode())
+
+
+def pickles(folder, out):
+    """The first entry of zip files; of older ones what follows the third pickle, which says little_endian."""
+    for path in sorted(pathlib.Path(folder).glob("*.pt")):
+        data = path.read_bytes()
+        head = data.find(b"little_endian")
+        if data[:4] == b"PK\3\4" and len(data) > 30:
+            size, name, extra = struct.unpack_from("<IHH", data, 22)
+            data = data[30 + name + extra:][:size]
+        elif head >= 0:
+            data = data[data.index(b".", head) + 1:]
+        (out / path.stem).write_bytes(data)
+
+
+def pipelines(golden, out):
+    golden = json.loads(pathlib.Path(golden).read_text())
+    for i, case in enumerate(golden["pipelines"]):
+        whole = {**case["parts"], "model": golden["models"][0], "added_tokens": []}
+        (out / f"pipeline-{i:02}").write_text(json.dumps(whole))
+
+
+def main():
+    make = {"--pickles": pickles, "--pipelines": pipelines}.get(sys.argv[1], texts)
+    out = pathlib.Path(sys.argv[-1])
+    out.mkdir(parents=True, exist_ok=True)
+    make(sys.argv[-2], out)
 
 
 if __name__ == "__main__":

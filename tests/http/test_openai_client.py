@@ -1,4 +1,5 @@
 """test_openai_client.py - the official OpenAI Python client, unchanged but for base_url."""
+import struct
 import unittest
 
 from api_case import ApiCase
@@ -9,6 +10,10 @@ except ImportError:
     openai = None
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+
+
+def as_float32(numbers):
+    return struct.pack(f"<{len(numbers)}f", *numbers)
 
 
 @unittest.skipIf(openai is None, "the openai package is not installed here")
@@ -60,6 +65,22 @@ class OpenAI(ApiCase):
         more = MESSAGES + [a.choices[0].message.model_dump(), {"role": "user", "content": "More"}]
         b = self.client.chat.completions.create(model=self.model, messages=more, max_tokens=6)
         self.assertGreater(b.usage.prompt_tokens, a.usage.prompt_tokens)
+
+    def test_embeddings(self):
+        """The client asks for base64 unless told otherwise."""
+        texts = ["Once upon a time", "two"]
+        a = self.client.embeddings.create(model=self.model, input=texts)
+        b = self.client.embeddings.create(model=self.model, input=texts, encoding_format="float")
+        self.assertEqual([d.index for d in a.data], [0, 1])
+        for x, y in zip(a.data, b.data):  # nine digits name a float32
+            self.assertEqual(as_float32(x.embedding), as_float32(y.embedding))
+        self.assertAlmostEqual(sum(x * x for x in a.data[0].embedding), 1, places=5)
+        short = self.client.embeddings.create(model=self.model, input=texts[0], dimensions=8)
+        self.assertEqual(len(short.data[0].embedding), 8)
+        self.assertEqual(short.usage.prompt_tokens, len(self.tokenize(texts[0], add_special=True)))
+        with self.assertRaises(openai.BadRequestError) as many:
+            self.client.embeddings.create(model=self.model, input=texts, dimensions=10**6)
+        self.assertEqual(many.exception.param, "dimensions")
 
     def test_errors_are_the_clients_own(self):
         with self.assertRaises(openai.NotFoundError) as missing:
