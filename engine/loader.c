@@ -358,6 +358,8 @@ int loader_load(const struct loader *l, const char *name, const char *path,
         m->arena = arena_create(INFO_ARENA);
     int status =
         m && m->arena ? build(l, name, path, o, opened.adopted, opened.arch, m, e) : error_no_memory(e);
+    if (status < 0)
+        names_explain(opened.adopted, e);
     close_opened(&opened);
     if (status < 0) {
         loader_free_model(m);
@@ -445,6 +447,8 @@ static int fill_report(const char *path, const struct checkpoint *c, struct aren
     report->tensors = c->tensors->count;
     report->dialect = dialect_name(c->dialect);
     report->servable = check_servable(c, &adopted, &arch, &shape, &t, &kv_dtype, &report->why) == 0;
+    if (!report->servable && adopted)
+        names_explain(adopted, &report->why);
     int status = describe(report->servable ? adopted : c, "", path, arch, report->servable ? &shape : NULL, t,
                           a, &report->info, e);
     report->dtypes = list_dtypes(a, c);

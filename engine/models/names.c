@@ -26,6 +26,7 @@ struct adopted {
     struct checkpoint checkpoint;
     struct tensor_source source; /* its functions find the adopted checkpoint through this member */
     const struct tensor_source *original;
+    const struct naming *naming; /* NULL: a GGUF file as it is */
     struct arena *arena;
     json_t *config;
     struct tensor_info *infos; /* (capacity) */
@@ -326,6 +327,8 @@ static int add_numbers(struct adopted *a, struct error *e)
             return error_no_memory(e);
         for (size_t i = 0; i < n; i++)
             values[i] = (float)json_number_value(json_array_get(numbers, i));
+        if (a->source.count == a->capacity)
+            return error_set(e, ERROR_BAD_FORMAT, "the file has too many tensors");
         a->infos[a->source.count] = (struct tensor_info){
             .dtype = DTYPE_F32, .n_dims = 1, .dims = {n, 1, 1, 1}, .bytes = n * sizeof *values};
         TRY(add_tensor(a, name, 0, &(struct adopted_tensor){.numbers = values}, e));
@@ -429,11 +432,12 @@ static int translate(struct adopted *a, const struct checkpoint *c, const struct
     a->checkpoint.architecture = arch->name;
     a->checkpoint.dialect = DIALECT_GGUF;
     a->original = c->tensors;
+    a->naming = naming;
     if (json_object_set_new(a->config, "general.architecture", json_string(arch->name)) < 0)
         return error_no_memory(e);
     if (naming->translate(c, a->config, e) < 0) {
         e->kind = e->kind == ERROR_INVALID_REQUEST ? ERROR_BAD_FORMAT : e->kind;
-        return error_prefix(e, "config.json");
+        return error_prefix(e, c->dialect == DIALECT_MARIAN ? "special:model.yml" : "config.json");
     }
     TRY(adopt_tensors(a, naming, e));
     a->checkpoint.config = a->config;
@@ -462,4 +466,60 @@ int names_adopt(const struct checkpoint *c, struct checkpoint **out, const struc
     }
     *out = &a->checkpoint;
     return 0;
+}
+
+/* ---- errors ------------------------------------------------------------------------------------ */
+
+/* The prefix that the file puts before its names: the one that the first tensor of some row has. */
+static const char *used_prefix(const struct adopted *a)
+{
+    char name[LIMIT_TENSOR_NAME];
+    for (const char *const *prefix = a->naming->prefixes; prefix && *prefix; prefix++) {
+        for (const struct tensor_name *row = a->naming->tensors; row->gguf; row++) {
+            if (expand(a->config, *prefix, row->other, 0, name, sizeof name) &&
+                a->original->find(a->original, name))
+                return *prefix;
+        }
+    }
+    return "";
+}
+
+/* What the file would call a tensor.  Of several rows for it the one that names a tensor of the first layer
+ * counts, as dialects have variants. */
+static bool own_name(const struct adopted *a, const char *gguf, char *out, size_t size)
+{
+    const char *number = strstr(gguf, "blk."), *prefix = used_prefix(a);
+    size_t layer = number ? strtoul(number + 4, NULL, 10) : 0;
+    bool found = false;
+    for (const struct tensor_name *row = a->naming->tensors; row->gguf; row++) {
+        char name[LIMIT_TENSOR_NAME];
+        if (!expand(a->config, "", row->gguf, layer, name, sizeof name) || strcmp(name, gguf) != 0)
+            continue;
+        bool usual =
+            find_original(a, a->naming, row->other, layer) || find_original(a, a->naming, row->other, 0);
+        if ((usual || !found) && expand(a->config, prefix, row->other, layer, out, size))
+            found = true;
+        if (usual)
+            break;
+    }
+    return found;
+}
+
+void names_explain(const struct checkpoint *adopted, struct error *e)
+{
+    static const char word[] = "tensor ";
+    const struct adopted *a = adopted->impl;
+    char gguf[LIMIT_TENSOR_NAME], own[LIMIT_TENSOR_NAME], rest[sizeof e->text];
+    char *at = e ? strstr(e->text, word) : NULL;
+    if (!at || !a->naming)
+        return;
+    at += sizeof word - 1;
+    size_t len = strcspn(at, " :"), used = (size_t)(at - e->text) + len;
+    if (len >= sizeof gguf)
+        return;
+    snprintf(gguf, sizeof gguf, "%.*s", (int)len, at);
+    if (!own_name(a, gguf, own, sizeof own) || strcmp(own, gguf) == 0)
+        return;
+    snprintf(rest, sizeof rest, "%s", at + len);
+    snprintf(e->text + used, sizeof e->text - used, " (%s)%s", own, rest);
 }

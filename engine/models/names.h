@@ -48,6 +48,10 @@ struct naming {
 int names_adopt(const struct checkpoint *c, struct checkpoint **out, const struct arch **arch,
                 struct error *e);
 
+/* Families know only GGUF's names; where an error of theirs says "tensor NAME", the name that the file gives
+ * to it, or would give, is put behind. */
+void names_explain(const struct checkpoint *adopted, struct error *e);
+
 /* "gelu_new", "swish", "relu" … as people write them, and our own names; false when unknown. */
 bool activation_find(const char *name, enum activation *out);
 

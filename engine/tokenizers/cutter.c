@@ -197,14 +197,14 @@ static int mark_words(const struct step *s, struct cut_run *c, struct text_span 
 {
     (void)s;
     (void)context;
-    enum { SPACE, WORD, OTHER } last = SPACE;
+    enum kind { SPACE, WORD, OTHER } last = SPACE;
     size_t start = piece.start, size;
     for (size_t at = piece.start; at < piece.end; at += size) {
         uint32_t cp = normalized_code_point(c->text, at, &size);
-        int kind = unicode_is_word(cp) ? WORD : unicode_is_space(cp) ? SPACE : OTHER;
-        if (kind != (int)last && at > start)
+        enum kind kind = unicode_is_word(cp) ? WORD : unicode_is_space(cp) ? SPACE : OTHER;
+        if (kind != last && at > start)
             TRY(add_mark(&c->marks, start, at, last == SPACE, e));
-        if (kind != (int)last)
+        if (kind != last)
             start = at;
         last = kind;
     }

@@ -29,8 +29,8 @@ SPARE_MEMORY = 48 << 20              # resident bytes above a run without a file
 TIMES_SIZE = 8                       # and above that many bytes per byte of the file
 
 # A place: a byte, a line, a part of the file by its kind or a key by its name.
-PLACE = re.compile(r"byte \d|line \d|\w+[._]\w+|\"|\b(tensors?|token|tokenizer|pieces?|merge|storage|-gram|header|pickle|"
-                   r"vocabulary|map|model|template|architecture|zip|file|folder)\b")
+PLACE = re.compile(r"byte \d|line \d|\w+[._]\w+|\"|\b(tensors?|token|tokenizer|pieces?|merge|storage|-gram|header|"
+                   r"pickle|vocabulary|map|model|template|architecture|zip|file|folder)\b")
 
 # What the reference data's README wants to be said of some of its files.
 SAID = {
@@ -39,7 +39,8 @@ SAID = {
     "gguf/no_architecture.gguf": "general.architecture is missing", "gguf/version_big_endian.gguf": "big-endian",
     "tokenizer/merges_unknown.json": "not in the vocabulary",
     "tokenizer/post_missing_token.json": "[CLS]", "template/unclosed.jinja": "line 1",
-    "config/layers_more.json": "model.layers.1.", "config/activation_unknown.json": "hidden_act",
+    "config/layers_more.json": "(model.layers.1.input_layernorm.weight) is missing",
+    "config/activation_unknown.json": "hidden_act",
     "config/rope_unknown.json": "rope", "config/arch_unknown.json": "architecture",
 }
 # Files of the reference data that may be accepted, and why.
@@ -192,6 +193,17 @@ class Tokenizers(Case):
             with self.subTest(path.name):
                 words = "is empty" if path.stat().st_size == 0 else words
                 self.tokenize(path, words or "", words is None)
+
+    def test_tables(self):
+        """Refused when read, or at the latest when a text is cut that is hard for a bad expression."""
+        text = b"ab" + b"a" * 2000 + b"b"
+        for path, words in table("tokenizer"):
+            with self.subTest(path.name):
+                run = self.run_on(path, path.stat().st_size, "tokenize", "--model", path, stdin=text)
+                if words is None:
+                    self.assertEqual((run.status, run.err), (0, ""))
+                else:
+                    self.assert_refused(run, path, words)
 
     @needs_published
     def test_published(self):
