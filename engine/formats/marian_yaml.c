@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/utf8.h"
 #include "engine/formats/checkpoint.h"
 
 struct yaml {
@@ -104,6 +105,8 @@ static int read_pair(struct yaml *y, const char *text, size_t len)
     struct span key = plain((struct span){text, (size_t)(colon - text)});
     if (key.len == 0 || key.len >= sizeof y->key)
         return bad_line(y, "has no key, or a very long one");
+    if (!utf8_valid(key.text, key.len))
+        return bad_line(y, "is not UTF-8");
     TRY(end_list(y));
     memcpy(y->key, key.text, key.len);
     y->key[key.len] = 0;

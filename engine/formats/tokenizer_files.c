@@ -42,11 +42,11 @@ static void init_spec(struct tokenizer_spec *out)
                                    .add_bos_given = true};
 }
 
-static int as_format_error(struct error *e)
+static int as_format_error(const char *place, struct error *e)
 {
     if (e && e->kind == ERROR_INVALID_REQUEST)
         e->kind = ERROR_BAD_FORMAT;
-    return -1;
+    return error_prefix(e, "%s", place);
 }
 
 static int open_file(const struct folder_reader *r, const char *name, struct bytes **out, struct error *e)
@@ -150,7 +150,7 @@ static void name_specials(const struct folder_reader *r)
 
 static int read_flag(const struct folder_reader *r, const char *key, bool *out, struct error *e)
 {
-    return json_get_bool(r->config, key, out, e) < 0 ? as_format_error(e) : 0;
+    return json_get_bool(r->config, key, out, e) < 0 ? as_format_error("tokenizer_config.json", e) : 0;
 }
 
 /* BOS and EOS of files whose pipeline does not say. */
@@ -493,7 +493,7 @@ static int extend_pieces(struct folder_reader *r, struct error *e)
     size_t n = old.n_tokens, added;
     uint64_t sentinels = 0;
     if (json_get_u64(r->config, "extra_ids", 0, 10000, &sentinels, e) < 0)
-        return as_format_error(e);
+        return as_format_error("tokenizer_config.json", e);
     bool listed = json_object_size(json_object_get(r->config, "added_tokens_decoder")) > 0;
     if (listed)
         sentinels = 0;
@@ -690,7 +690,7 @@ static int read_plain(struct folder_reader *r, struct error *e)
     const char *type = NULL, *name = "vocab.json";
     init_spec(r->out);
     if (json_get_string(options, "type", &type, e) < 0 || json_get_string(options, "vocab", &name, e) < 0)
-        return as_format_error(e);
+        return as_format_error("config.json: tokenizer", e);
     bool chars = type && strcmp(type, "char") == 0, words = type && strcmp(type, "word") == 0;
     if (!chars && !words)
         return error_set(e, ERROR_UNSUPPORTED, "config.json: the tokenizer type \"%.64s\" is not supported",

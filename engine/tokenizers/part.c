@@ -7,12 +7,19 @@
 #include "engine/base/json.h"
 #include "engine/base/utf8.h"
 
+/* For errors; some objects inside parts have no type of their own. */
+static const char *name_of(const json_t *part)
+{
+    const char *type = json_string_value(json_object_get(part, "type"));
+    return type ? type : "parts";
+}
+
 /* The getters speak of requests; here a wrong value is a broken file. */
-static int as_format_error(struct error *e)
+static int as_format_error(const json_t *part, struct error *e)
 {
     if (e && e->kind == ERROR_INVALID_REQUEST)
         e->kind = ERROR_BAD_FORMAT;
-    return -1;
+    return error_prefix(e, "the tokenizer's %.60s", name_of(part));
 }
 
 int part_type(const json_t *part, const char *what, const char **out, struct error *e)
@@ -30,14 +37,14 @@ int part_unknown(const char *what, const char *type, struct error *e)
 
 int part_bool(const json_t *part, const char *key, bool *out, struct error *e)
 {
-    return json_get_bool(part, key, out, e) < 0 ? as_format_error(e) : 0;
+    return json_get_bool(part, key, out, e) < 0 ? as_format_error(part, e) : 0;
 }
 
 int part_size(const json_t *part, const char *key, size_t *out, struct error *e)
 {
     uint64_t value = *out;
     if (json_get_u64(part, key, 0, UINT32_MAX, &value, e) < 0)
-        return as_format_error(e);
+        return as_format_error(part, e);
     *out = (size_t)value;
     return 0;
 }
@@ -46,8 +53,7 @@ int part_text(const json_t *part, const char *key, struct part_text *out, struct
 {
     const json_t *value = json_object_get(part, key);
     if (!json_is_string(value))
-        return error_set(e, ERROR_BAD_FORMAT, "the tokenizer's %s has no text \"%s\"",
-                         json_string_value(json_object_get(part, "type")), key);
+        return error_set(e, ERROR_BAD_FORMAT, "the tokenizer's %.60s has no text \"%s\"", name_of(part), key);
     out->len = json_string_length(value);
     out->text = malloc(out->len + 1);
     if (!out->text)

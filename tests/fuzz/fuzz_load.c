@@ -17,7 +17,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-enum { MOST_MODELS = 256, MOST_FILES = 16, MOST_CHANGES = 8, TEXT = 48 };
+enum { MOST_MODELS = 256, MOST_FILES = 16 };
 
 struct file {
     char name[128];
@@ -239,18 +239,17 @@ static void change_header(struct input *in, char **data, size_t *len)
     *len = 8 + n + kept;
 }
 
-/* A number in the metadata or among the dimensions of a GGUF file. */
-static void change_numbers(struct input *in, char *data, size_t len)
+enum { MOST_NUMBERS = 512 };
+
+/* Where a GGUF file's numbers lie: those of its metadata and each tensor's first dimension. */
+static size_t find_numbers(const char *data, size_t len, size_t *places)
 {
-    enum { MOST = 512 };
     static const uint8_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-    static const uint32_t odd[] = {0,          1,          2,          3,          7,          33,
-                                   0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x3F000000, 0x7FC00000, 1 << 20};
-    size_t places[MOST], n = 0, at = 24;
+    size_t n = 0, at = 24;
     uint64_t keys, length, count;
     uint32_t type;
     memcpy(&keys, data + 16, 8);
-    for (uint64_t i = 0; i < keys && at + 64 < len && n < MOST; i++) {
+    for (uint64_t i = 0; i < keys && at + 64 < len && n < MOST_NUMBERS; i++) {
         memcpy(&length, data + at, 8);
         memcpy(&type, data + at + 8 + length, 4);
         at += 12 + length;
@@ -270,13 +269,21 @@ static void change_numbers(struct input *in, char *data, size_t len)
         }
     }
     memcpy(&count, data + 8, 8);
-    for (; count > 0 && at + 64 < len && n < MOST; count--) { /* tensors */
+    for (; count > 0 && at + 64 < len && n < MOST_NUMBERS; count--) { /* tensors */
         memcpy(&length, data + at, 8);
         memcpy(&type, data + at + 8 + length, 4);
         at += 12 + length;
         places[n++] = at; /* the first dimension */
         at += 8 * type + 12;
     }
+    return n;
+}
+
+static void change_numbers(struct input *in, char *data, size_t len)
+{
+    static const uint32_t odd[] = {0,          1,          2,          3,          7,          33,
+                                   0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x3F000000, 0x7FC00000, 1 << 20};
+    size_t places[MOST_NUMBERS], n = find_numbers(data, len, places);
     for (size_t i = 1 + take(in, 1, 3); i > 0 && n > 0; i--) {
         size_t place = places[take(in, 2, n)];
         memcpy(data + place, &odd[take(in, 1, sizeof odd / sizeof odd[0])], take(in, 1, 4) ? 4 : 1);
@@ -370,6 +377,11 @@ static void read_model(const char *path)
     free(entries);
 }
 
+static void remove_folder(void)
+{
+    (void)rmdir(folder);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     const char *root = getenv("LOQUAT_FUZZ_MODELS");
@@ -387,7 +399,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     }
     free(entries);
     snprintf(folder, sizeof folder, "%s/fuzz-load-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    require(mkdtemp(folder) && n_models > 0);
+    require(mkdtemp(folder) && n_models > 0 && atexit(remove_folder) == 0);
     return 0;
 }
 
@@ -427,36 +439,46 @@ static void run_job(struct engine *engine, struct engine_job *job)
     pthread_mutex_unlock(&w.lock);
 }
 
-static void ask(struct input *in, struct engine *engine, struct engine_model *model, unsigned ability)
+/* A job of that ability, but for what its text becomes. */
+static struct engine_job make_job(struct input *in, struct engine_model *model, unsigned ability)
 {
-    static const char text[TEXT] = "the Cat sat, 12 times <s> on caf\xC3\xA9 \xE4\xB8\xAD!";
     static const enum engine_task tasks[ENGINE_ABILITIES] = {
         ENGINE_TASK_GENERATE, ENGINE_TASK_EMBED, ENGINE_TASK_CLASSIFY, ENGINE_TASK_TAG,
         ENGINE_TASK_ANSWER,   ENGINE_TASK_FILL,  ENGINE_TASK_GENERATE};
     static const uint32_t masked[] = {0};
-    const struct engine_model_info *info = engine_model_info(model);
+    struct engine_job job = {.model = model, .choices = 1, .task = tasks[ability]};
+    size_t context = engine_model_info(model)->context;
+    engine_sampling_init(&job.sampling);
+    if (job.task == ENGINE_TASK_GENERATE) {
+        job.sampling.temperature = (float)take(in, 1, 2);
+        job.max_tokens = context < 4 ? context : 4;
+        job.beams = (struct engine_beams){.beams = (unsigned)take(in, 1, 4), .length_penalty = 1};
+    }
+    if (job.task == ENGINE_TASK_FILL) {
+        job.masked = masked;
+        job.n_masked = 1;
+        job.top_logprobs = 5;
+    }
+    return job;
+}
+
+static void ask(struct input *in, struct engine *engine, struct engine_model *model, unsigned ability)
+{
+    static const char text[] = "the Cat sat, 12 times <s> on caf\xC3\xA9 \xE4\xB8\xAD!";
     struct engine_encoding encoding;
-    struct engine_job job = {.model = model, .choices = 1, .task = tasks[ability], .masked = masked};
+    struct engine_job job = make_job(in, model, ability);
     struct error e = {0};
-    const char *pair = ability == 4 || ability == 2 ? text : NULL;
+    const char *pair = job.task == ENGINE_TASK_ANSWER || job.task == ENGINE_TASK_CLASSIFY ? text : NULL;
     if (engine_encode(engine_model_vocabulary(model), text, strlen(text), pair, pair ? strlen(pair) : 0,
                       ENGINE_ADD_SPECIAL | ENGINE_PARSE_SPECIAL, &encoding, &e) < 0) {
         require(e.kind != ERROR_NONE);
         return;
     }
-    engine_sampling_init(&job.sampling);
-    job.sampling.temperature = (float)take(in, 1, 2);
     job.n_prompt = encoding.n;
     job.prompt = malloc((encoding.n + 1) * sizeof *job.prompt);
     memcpy(job.prompt, encoding.ids, encoding.n * sizeof *job.prompt);
-    if (job.task == ENGINE_TASK_GENERATE) {
-        job.max_tokens = 4 < info->context ? 4 : info->context;
-        job.beams = (struct engine_beams){.beams = (unsigned)take(in, 1, 4), .length_penalty = 1};
-    } else {
+    if (job.task != ENGINE_TASK_GENERATE)
         job.types = encoding.types;
-        job.n_masked = job.task == ENGINE_TASK_FILL;
-        job.top_logprobs = 5;
-    }
     run_job(engine, &job);
     engine_encoding_free(&encoding);
 }

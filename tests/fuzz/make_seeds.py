@@ -3,9 +3,11 @@
 usage: make_seeds.py GOLDEN_JSON OUT_DIR         for fuzz_tokenizer: one byte of choices, then a golden text
        make_seeds.py --pickles PT_DIR OUT_DIR    for fuzz_pickle: what lies in the files of torch.save
        make_seeds.py --pipelines GOLDEN OUT_DIR  for fuzz_tokenizer_json: every pipeline over its smallest model
+       make_seeds.py --changes OUT_DIR           for fuzz_load: choices at random, the same ones on every run
 """
 import json
 import pathlib
+import random
 import struct
 import sys
 
@@ -35,8 +37,14 @@ def pipelines(golden, out):
         (out / f"pipeline-{i:02}").write_text(json.dumps(whole))
 
 
+def changes(_, out):
+    dice = random.Random(1)
+    for i in range(128):
+        (out / f"changes-{i:03}").write_bytes(dice.randbytes(96))
+
+
 def main():
-    make = {"--pickles": pickles, "--pipelines": pipelines}.get(sys.argv[1], texts)
+    make = {"--pickles": pickles, "--pipelines": pipelines, "--changes": changes}.get(sys.argv[1], texts)
     out = pathlib.Path(sys.argv[-1])
     out.mkdir(parents=True, exist_ok=True)
     make(sys.argv[-2], out)

@@ -89,6 +89,7 @@ def cases():
     yield "yaml-item", marian(yaml("- a\n")), "line 1 is an item of no list"
     yield "yaml-key-long", marian(yaml("a" * 200 + ": 1\n")), "line 1 has no key"
     yield "yaml-bytes", marian(item("special:model.yml", (5,), INT8, b"a: \xff\0")), "line 1 is not UTF-8"
+    yield "yaml-key-bytes", marian(item("special:model.yml", (5,), INT8, b"\xff: 1\0")), "line 1 is not UTF-8"
     yield "empty", b"", "the version"
     yield "lex-good", shortlist(), None
     yield "lex-magic", shortlist(magic=MAGIC + 1), "does not begin as a Marian shortlist"
