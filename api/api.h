@@ -36,8 +36,24 @@ enum { API_GET = 1, API_POST = 2 };
 
 struct field_table; /* api/fields.h */
 
+/* How the clients of one API are told of failures, and how its streams are cut.  A dialect other than
+ * OpenAI's is one such constant in its own file, named by its rows. */
+struct api_dialect {
+    int (*status)(const struct error *e); /* of HTTP */
+    void (*body)(struct buf *out, const struct error *e, const char *request_id);
+    void (*event)(struct buf *out, const struct error *e, const char *request_id); /* a stream's last one */
+    const char *stream_type; /* Content-Type of a stream */
+    const char *event_end;   /* what ends each event of a stream */
+    const char *keepalive;   /* what may be sent between events so that nobody gives up; "" = nothing may */
+    const char *id_header;   /* of the reply, for the request's id; besides x-request-id; or NULL */
+};
+
+extern const struct api_dialect api_openai; /* api/error_json.c */
+
+enum { API_PATH_ARGUMENTS = 2 };
+
 struct api_endpoint {
-    const char *path; /* "/v1/models/{id}": {…} matches one segment, percent-decoded */
+    const char *path; /* "/v1/models/{id}": {…} matches one segment, percent-decoded; at most two */
     unsigned method;  /* API_GET or API_POST */
     const struct field_table
         *fields; /* of the JSON body, read into call->state; NULL when there is no body */
@@ -46,16 +62,20 @@ struct api_endpoint {
                   const struct engine_event *event);        /* NULL when it makes no jobs */
     int (*advance)(struct api_call *call, struct error *e); /* likewise */
     void (*free)(struct api_call *call);                    /* what the arena does not hold; may be NULL */
+    const struct api_dialect *dialect;                      /* NULL = api_openai */
 };
+
+/* The row's; OpenAI's where there is no row. */
+const struct api_dialect *api_dialect_of(const struct api_endpoint *endpoint);
 
 /* path: as the client wrote it, still percent-encoded, without the query.
  * NULL when no row has the path; *other_method is then true when a row has it with another method. */
 const struct api_endpoint *api_find(const char *path, unsigned method, bool *other_method);
 const struct api_endpoint *api_endpoint_at(size_t i); /* NULL past the end */
-/* What {…} of the row matched, decoded, in the arena; *out is NULL when the row has none.
+/* What each {…} of the row matched, decoded, in the arena; NULL where the row has none.
  * Errors: a bad escape, a zero byte, no UTF-8, over 512 bytes. */
-int api_path_argument(const struct api_endpoint *endpoint, const char *path, struct arena *arena,
-                      const char **out, struct error *e);
+int api_path_arguments(const struct api_endpoint *endpoint, const char *path, struct arena *arena,
+                       const char *out[API_PATH_ARGUMENTS], struct error *e);
 
 /* ---- a call ----------------------------------------------------------------------------------- */
 
@@ -64,9 +84,9 @@ struct api_call {
     struct api *api;
     struct engine *engine;
     const struct api_endpoint *endpoint;
-    struct arena *arena;       /* lives as long as the call */
-    const char *request_id;    /* printable ASCII */
-    const char *path_argument; /* what {…} matched, or NULL */
+    struct arena *arena;                            /* lives as long as the call */
+    const char *request_id;                         /* printable ASCII */
+    const char *path_arguments[API_PATH_ARGUMENTS]; /* what {…} matched, or NULL */
     const char *body;
     size_t body_len;
     uint64_t cache_salt;
@@ -80,8 +100,8 @@ struct api_call {
 
     /* The answer.  Non-streaming: complete when the call is.  Streaming: events are appended as they come and
      * the server takes them away (buf_drop_front or buf_clear) as the socket asks for more. */
-    bool stream; /* set in begin; the server then answers 200 text/event-stream at the first bytes */
-    const char *content_type; /* NULL = application/json, or text/event-stream when streaming */
+    bool stream; /* set in begin; the server then answers 200 with the dialect's stream at the first bytes */
+    const char *content_type; /* NULL = application/json, or the dialect's when streaming */
     struct buf out;
 
     void *state;     /* endpoint's own: fields->size bytes, the fields first */
@@ -94,7 +114,7 @@ void api_call_event(struct api_call *call, size_t job, const struct engine_event
 int api_call_advance(struct api_call *call, struct error *e);
 void api_call_free(struct api_call *call); /* endpoint's free, out, prompts not taken; not the arena */
 
-/* {"error":{"message","type","param","code"}} appended; and the same as a stream's last event with `data: `.
+/* OpenAI's {"error":{"message","type","param","code"}} appended; and as a stream's last event with `data: `.
  */
 void api_error_body(struct buf *out, const struct error *e);
 void api_error_event(struct buf *out, const struct error *e);

@@ -13,31 +13,38 @@
 
 enum { MAX_PATH_ARGUMENT = 512 };
 
+/* A POST whose work the engine does, and one that is answered at once; NAME_fields, NAME_begin … are its
+ * functions.  A GET has no fields. */
+#define POST_JOBS(path, name, dialect)                                                                       \
+    {                                                                                                        \
+        path, API_POST, &name##_fields, name##_begin, name##_event, name##_advance, name##_free, dialect     \
+    }
+#define POST_AT_ONCE(path, name, dialect)                                                                    \
+    {                                                                                                        \
+        path, API_POST, &name##_fields, name##_begin, NULL, NULL, NULL, dialect                              \
+    }
+#define GET(path, name, dialect)                                                                             \
+    {                                                                                                        \
+        path, API_GET, NULL, name##_begin, NULL, NULL, NULL, dialect                                         \
+    }
+
 static const struct api_endpoint endpoints[] = {
-    {"/v1/completions", API_POST, &completions_fields, completions_begin, completions_event,
-     completions_advance, completions_free},
-    {"/v1/chat/completions", API_POST, &chat_fields, chat_begin, chat_event, chat_advance, chat_free},
-    {"/v1/summarize", API_POST, &summarize_fields, summarize_begin, summarize_event, summarize_advance,
-     summarize_free},
-    {"/v1/qa", API_POST, &qa_fields, qa_begin, qa_event, qa_advance, qa_free},
-    {"/v1/embeddings", API_POST, &embeddings_fields, embeddings_begin, embeddings_event, embeddings_advance,
-     embeddings_free},
-    {"/v1/rerank", API_POST, &rerank_fields, rerank_begin, rerank_event, rerank_advance, rerank_free},
-    {"/v1/classify", API_POST, &classify_fields, classify_begin, classify_event, classify_advance,
-     classify_free},
-    {"/v1/sentiment", API_POST, &classify_fields, classify_begin, classify_event, classify_advance,
-     classify_free},
-    {"/v1/fill-mask", API_POST, &fill_mask_fields, fill_mask_begin, fill_mask_event, fill_mask_advance,
-     fill_mask_free},
-    {"/v1/entities", API_POST, &entities_fields, entities_begin, entities_event, entities_advance,
-     entities_free},
-    {"/v1/translate", API_POST, &translate_fields, translate_begin, translate_event, translate_advance,
-     translate_free},
-    {"/v1/score", API_POST, &score_fields, score_begin, score_event, score_advance, score_free},
-    {"/v1/models", API_GET, NULL, models_list_begin, NULL, NULL, NULL},
-    {"/v1/models/{id}", API_GET, NULL, models_one_begin, NULL, NULL, NULL},
-    {"/tokenize", API_POST, &tokenize_fields, tokenize_begin, NULL, NULL, NULL},
-    {"/detokenize", API_POST, &detokenize_fields, detokenize_begin, NULL, NULL, NULL},
+    POST_JOBS("/v1/completions", completions, NULL),
+    POST_JOBS("/v1/chat/completions", chat, NULL),
+    POST_JOBS("/v1/summarize", summarize, NULL),
+    POST_JOBS("/v1/qa", qa, NULL),
+    POST_JOBS("/v1/embeddings", embeddings, NULL),
+    POST_JOBS("/v1/rerank", rerank, NULL),
+    POST_JOBS("/v1/classify", classify, NULL),
+    POST_JOBS("/v1/sentiment", classify, NULL),
+    POST_JOBS("/v1/fill-mask", fill_mask, NULL),
+    POST_JOBS("/v1/entities", entities, NULL),
+    POST_JOBS("/v1/translate", translate, NULL),
+    POST_JOBS("/v1/score", score, NULL),
+    GET("/v1/models", models_list, NULL),
+    GET("/v1/models/{id}", models_one, NULL),
+    POST_AT_ONCE("/tokenize", tokenize, NULL),
+    POST_AT_ONCE("/detokenize", detokenize, NULL),
 };
 
 enum { N_ENDPOINTS = sizeof endpoints / sizeof endpoints[0] };
@@ -47,27 +54,38 @@ const struct api_endpoint *api_endpoint_at(size_t i)
     return i < N_ENDPOINTS ? &endpoints[i] : NULL;
 }
 
-/* Where in the path the row's {…} begins (the row's end when it has none); NULL when the row does not match.
- */
-static const char *match(const char *row, const char *path, size_t *len)
+struct piece {
+    const char *text;
+    size_t len;
+};
+
+/* Whether the row is the path; what its {…} matched. */
+static bool match(const char *row, const char *path, struct piece pieces[API_PATH_ARGUMENTS])
 {
-    size_t fixed = strcspn(row, "{");
-    if (strncmp(row, path, fixed) != 0)
-        return NULL;
-    const char *argument = path + fixed;
-    *len = row[fixed] ? strcspn(argument, "/") : 0;
-    const char *rest = row[fixed] ? strchr(row + fixed, '}') + 1 : row + fixed;
-    if ((row[fixed] && *len == 0) || strcmp(rest, argument + *len) != 0)
-        return NULL;
-    return argument;
+    size_t n = 0;
+    memset(pieces, 0, API_PATH_ARGUMENTS * sizeof *pieces);
+    for (;;) {
+        size_t fixed = strcspn(row, "{");
+        if (strncmp(row, path, fixed) != 0)
+            return false;
+        path += fixed;
+        if (!row[fixed])
+            return !*path;
+        size_t len = strcspn(path, "/");
+        if (len == 0 || n == API_PATH_ARGUMENTS)
+            return false;
+        pieces[n++] = (struct piece){path, len};
+        path += len;
+        row = strchr(row + fixed, '}') + 1;
+    }
 }
 
 const struct api_endpoint *api_find(const char *path, unsigned method, bool *other_method)
 {
     *other_method = false;
     for (size_t i = 0; i < N_ENDPOINTS; i++) {
-        size_t len;
-        if (!match(endpoints[i].path, path, &len))
+        struct piece pieces[API_PATH_ARGUMENTS];
+        if (!match(endpoints[i].path, path, pieces))
             continue;
         if (endpoints[i].method == method)
             return &endpoints[i];
@@ -103,25 +121,37 @@ static long percent_decode(char *text, size_t len)
     return (long)to;
 }
 
-int api_path_argument(const struct api_endpoint *endpoint, const char *path, struct arena *arena,
-                      const char **out, struct error *e)
+static int decode_piece(const struct piece *piece, struct arena *arena, const char **out, struct error *e)
 {
-    size_t len = 0;
-    const char *argument = match(endpoint->path, path, &len);
-    *out = NULL;
-    if (!argument || len == 0)
-        return 0;
-    if (len > 3 * MAX_PATH_ARGUMENT)
+    if (piece->len > 3 * MAX_PATH_ARGUMENT)
         return error_set(e, ERROR_INVALID_REQUEST, "the path is too long");
-    char *text = arena_copy(arena, argument, len);
+    char *text = arena_copy(arena, piece->text, piece->len);
     if (!text)
         return error_no_memory(e);
-    long decoded = percent_decode(text, len);
+    long decoded = percent_decode(text, piece->len);
     if (decoded < 0 || decoded > MAX_PATH_ARGUMENT || !utf8_valid(text, (size_t)decoded))
         return error_set(e, ERROR_INVALID_REQUEST,
                          "the path holds a name that is too long or wrongly encoded");
     *out = text;
     return 0;
+}
+
+int api_path_arguments(const struct api_endpoint *endpoint, const char *path, struct arena *arena,
+                       const char *out[API_PATH_ARGUMENTS], struct error *e)
+{
+    struct piece pieces[API_PATH_ARGUMENTS];
+    bool matched = match(endpoint->path, path, pieces);
+    for (size_t i = 0; i < API_PATH_ARGUMENTS; i++) {
+        out[i] = NULL;
+        if (matched && pieces[i].text)
+            TRY(decode_piece(&pieces[i], arena, &out[i], e));
+    }
+    return 0;
+}
+
+const struct api_dialect *api_dialect_of(const struct api_endpoint *endpoint)
+{
+    return endpoint && endpoint->dialect ? endpoint->dialect : &api_openai;
 }
 
 int api_call_begin(struct api_call *call, struct error *e)

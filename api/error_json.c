@@ -33,3 +33,29 @@ void api_error_event(struct buf *out, const struct error *e)
     api_error_body(out, e);
     buf_add_text(out, "\n\n");
 }
+
+static int openai_status(const struct error *e)
+{
+    return error_http_status(e->kind);
+}
+
+static void openai_body(struct buf *out, const struct error *e, const char *request_id)
+{
+    (void)request_id;
+    api_error_body(out, e);
+}
+
+static void openai_event(struct buf *out, const struct error *e, const char *request_id)
+{
+    (void)request_id;
+    api_error_event(out, e);
+}
+
+const struct api_dialect api_openai = {
+    .status = openai_status,
+    .body = openai_body,
+    .event = openai_event,
+    .stream_type = "text/event-stream",
+    .event_end = "\n\n",
+    .keepalive = ":\n\n",
+};

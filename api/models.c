@@ -120,10 +120,10 @@ int models_list_begin(struct api_call *call, struct error *e)
 
 int models_one_begin(struct api_call *call, struct error *e)
 {
-    struct engine_model *model = engine_find_model(call->engine, call->path_argument);
+    struct engine_model *model = engine_find_model(call->engine, call->path_arguments[0]);
     if (!model)
         return error_set(e, ERROR_MODEL_NOT_FOUND, "there is no model named \"%.200s\" here",
-                         call->path_argument ? call->path_argument : "");
+                         call->path_arguments[0] ? call->path_arguments[0] : "");
     add_model(&call->out, call->api, model);
     return call->out.failed ? error_no_memory(e) : 0;
 }

@@ -108,13 +108,14 @@ void connection_linger(struct server *s, int fd)
     uv_poll_start(&l->poll, UV_READABLE, linger_read);
 }
 
-void connection_refuse(int fd, const struct error *e, unsigned retry_after)
+void connection_refuse(int fd, const struct request *r, const struct error *e, unsigned retry_after)
 {
+    const struct api_dialect *dialect = r ? r->dialect : &api_openai;
     struct buf body, head;
     buf_init(&body, 4096);
     buf_init(&head, 8192);
-    api_error_body(&body, e);
-    int status = error_http_status(e->kind);
+    dialect->body(&body, e, r ? r->id : "");
+    int status = dialect->status(e);
     buf_printf(&head, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n", status,
                MHD_get_reason_phrase_for((unsigned)status), body.len);
     if (retry_after)
@@ -225,10 +226,10 @@ static void time_out_reading(struct connection *c)
     error_set(&e, ERROR_REQUEST_TIMEOUT, "the request did not arrive within %.3g seconds",
               (double)c->server->options->read_timeout_ns / 1e9);
     c->server->metrics.read_timeouts++;
-    connection_refuse(c->fd, &e, 0);
+    connection_refuse(c->fd, c->request, &e, 0);
     if (c->request) {
         c->request->error = e;
-        c->request->status = error_http_status(e.kind);
+        c->request->status = c->request->dialect->status(&e);
     }
     give_up(c);
 }

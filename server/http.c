@@ -113,6 +113,7 @@ static struct request *request_create(struct server *s, struct MHD_Connection *m
     r->holds = 1;
     r->route = "-";
     r->text_type = "application/json";
+    r->dialect = &api_openai;
     r->start_ns = clock_ns();
     buf_init(&r->text, 8 << 20);
     c->request = r;
@@ -236,7 +237,7 @@ void http_gone(struct request *r)
 void http_abort(struct request *r, const struct error *e)
 {
     if (r->phase == REQUEST_READING && r->connection) {
-        connection_refuse(r->connection->fd, e, reply_retry_after(r->server, e->kind));
+        connection_refuse(r->connection->fd, r, e, reply_retry_after(r->server, e->kind));
         r->gone = true;
         r->connection->linger = true;
         shutdown(r->connection->fd, SHUT_RD);
@@ -326,6 +327,7 @@ static void find_endpoint(struct request *r, const char *method)
         return;
     }
     r->route = any->path;
+    r->dialect = api_dialect_of(any);
     r->allow = get && post ? "GET, HEAD, POST, OPTIONS" : get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
     bool other;
     if (strcmp(method, "POST") == 0)
@@ -464,8 +466,8 @@ static enum MHD_Result handle_body(struct request *r, const char *upload, size_t
         r->discarded += *len;
         if (r->discarded > r->server->options->max_body + DISCARD_KNOWN) {
             /* A reply cannot be queued in the middle of an upload. */
-            connection_refuse(r->connection->fd, &r->error, reply_retry_after(r->server, r->error.kind));
-            r->status = error_http_status(r->error.kind);
+            connection_refuse(r->connection->fd, r, &r->error, reply_retry_after(r->server, r->error.kind));
+            r->status = r->dialect->status(&r->error);
             r->connection->linger = true;
             return MHD_NO;
         }

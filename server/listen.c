@@ -99,7 +99,7 @@ static void refuse(struct server *s, int fd)
     struct error e = {0};
     error_set(&e, ERROR_STALLED, "all %zu connections of this server are in use", s->max_connections);
     s->metrics.connections_refused++;
-    connection_refuse(fd, &e, 1);
+    connection_refuse(fd, NULL, &e, 1);
     connection_linger(s, fd);
     close(fd);
 }

@@ -11,7 +11,7 @@
 
 struct server;
 
-enum { METRICS_BUCKETS = 20, METRICS_ROUTES = 256 };
+enum { METRICS_BUCKETS = 20, METRICS_ROUTES = 512 };
 
 struct histogram {
     const double *bounds; /* rising; n of them */

@@ -67,6 +67,8 @@ void reply_headers(struct MHD_Response *response, struct request *r)
 {
     char number[32];
     MHD_add_response_header(response, "x-request-id", r->id);
+    if (r->dialect->id_header)
+        MHD_add_response_header(response, r->dialect->id_header, r->id);
     snprintf(number, sizeof number, "%llu", (unsigned long long)((clock_ns() - r->start_ns) / 1000000));
     MHD_add_response_header(response, "openai-processing-ms", number);
     cors_headers(response, r);
@@ -91,7 +93,7 @@ static struct MHD_Response *plain_response(struct request *r)
     bool from_call = r->has_call && r->error.kind == ERROR_NONE;
     if (r->error.kind != ERROR_NONE) {
         buf_clear(&r->text);
-        api_error_body(&r->text, &r->error);
+        r->dialect->body(&r->text, &r->error, r->id);
     }
     const struct buf *body = from_call ? &r->call.out : &r->text;
     struct MHD_Response *response =
@@ -116,7 +118,7 @@ enum MHD_Result reply_queue(struct request *r)
         return MHD_NO;
     reply_headers(response, r);
     bool empty = !r->streaming && !r->has_call && r->text.len == 0;
-    r->status = r->error.kind != ERROR_NONE ? error_http_status(r->error.kind) : empty ? 204 : 200;
+    r->status = r->error.kind != ERROR_NONE ? r->dialect->status(&r->error) : empty ? 204 : 200;
     r->phase = REQUEST_REPLYING;
     enum MHD_Result queued = MHD_queue_response(r->mhd, (unsigned)r->status, response);
     MHD_destroy_response(response);

@@ -37,7 +37,7 @@ static void end(struct request *r)
 {
     r->complete = true;
     if (r->streaming && r->error.kind != ERROR_NONE)
-        api_error_event(&r->call.out, &r->error);
+        r->dialect->event(&r->call.out, &r->error, r->id);
     stream_update(r);
 }
 
@@ -106,7 +106,7 @@ void round_start(struct request *r)
     if (!r->call.arena)
         error_no_memory(&e);
     else
-        api_path_argument(r->endpoint, r->path, r->call.arena, &r->call.path_argument, &e);
+        api_path_arguments(r->endpoint, r->path, r->call.arena, r->call.path_arguments, &e);
     if (e.kind != ERROR_NONE)
         round_fail(r, &e);
     else

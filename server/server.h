@@ -100,8 +100,9 @@ void connection_idle(struct connection *c);
 void connection_watch(struct connection *c, bool on);
 /* Looks after every connection's time limits; called a few times a second. */
 void connection_sweep(struct server *s, uint64_t now);
-/* A reply written past libmicrohttpd, for places where it cannot queue one; then the connection ends. */
-void connection_refuse(int fd, const struct error *e, unsigned retry_after);
+/* A reply written past libmicrohttpd, for places where it cannot queue one; then the connection ends.
+ * r: the request that it answers, NULL before there is one. */
+void connection_refuse(int fd, const struct request *r, const struct error *e, unsigned retry_after);
 /* The reply may meet a client that is still sending: read on for a while after closing, or a reset eats it.
  */
 void connection_linger(struct server *s, int fd);
@@ -128,6 +129,7 @@ struct request {
     char id[LIMIT_REQUEST_ID + 1];
     const char *route;                   /* of the endpoint table, or "-": never the client's own words */
     const struct api_endpoint *endpoint; /* NULL for the server's own routes */
+    const struct api_dialect *dialect;   /* of errors and streams; never NULL */
     char *path;                          /* as the client wrote it, without the query */
     const char *allow;                   /* for 405 */
     bool head_only;

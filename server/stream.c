@@ -1,4 +1,4 @@
-/* stream.c - server-sent events, pulled by the socket.
+/* stream.c - server-sent events, or lines of JSON, pulled by the socket.
  * Thread: loop.  call.out holds what api/ has written and the socket has not taken; one event leaves as one
  * chunk. When too much waits, the jobs are paused; half of it gone, they go on.  With nothing to send the
  * connection is suspended (and watched for a hang-up), and now and then a comment keeps proxies from closing
@@ -13,8 +13,6 @@ enum {
     READ_BLOCK = 16384,   /* what libmicrohttpd asks for at once */
     DROP_AFTER = 64 << 10 /* bytes sent before the rest is moved to the front */
 };
-
-static const char KEEPALIVE[] = ":\n\n";
 
 size_t stream_unsent(const struct request *r)
 {
@@ -50,8 +48,9 @@ static size_t next_chunk(struct request *r, size_t max)
         return 0;
     const char *from = r->call.out.data + r->sent;
     if (r->event_left == 0) {
-        const char *end = memmem(from, unsent, "\n\n", 2);
-        r->event_left = end ? (size_t)(end - from) + 2 : unsent;
+        size_t mark = strlen(r->dialect->event_end);
+        const char *end = memmem(from, unsent, r->dialect->event_end, mark);
+        r->event_left = end ? (size_t)(end - from) + mark : unsent;
     }
     return r->event_left < max ? r->event_left : max;
 }
@@ -87,11 +86,12 @@ static ssize_t stream_read(void *context, uint64_t position, char *to, size_t ma
     }
     if (r->complete)
         return MHD_CONTENT_READER_END_OF_STREAM;
-    if (r->keepalive_due && max >= sizeof KEEPALIVE - 1) {
+    size_t keepalive = strlen(r->dialect->keepalive);
+    if (r->keepalive_due && max >= keepalive && keepalive > 0) {
         r->keepalive_due = false;
         r->sent_ns = clock_ns();
-        memcpy(to, KEEPALIVE, sizeof KEEPALIVE - 1);
-        return sizeof KEEPALIVE - 1;
+        memcpy(to, r->dialect->keepalive, keepalive);
+        return (ssize_t)keepalive;
     }
     http_suspend(r);
     return 0;
@@ -105,7 +105,7 @@ struct MHD_Response *stream_response(struct request *r)
         return NULL;
     r->sent_ns = clock_ns();
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-                            r->call.content_type ? r->call.content_type : "text/event-stream");
+                            r->call.content_type ? r->call.content_type : r->dialect->stream_type);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
     MHD_add_response_header(response, "X-Accel-Buffering", "no");
     return response;
@@ -135,7 +135,7 @@ void stream_update(struct request *r)
 void stream_sweep(struct request *r, uint64_t now)
 {
     uint64_t interval = r->server->options->keepalive_ns;
-    if (!r->suspended || r->working || r->gone || r->complete)
+    if (!r->suspended || r->working || r->gone || r->complete || !*r->dialect->keepalive)
         return;
     if (r->streaming && r->event_left == 0 && now - r->sent_ns >= interval) {
         r->keepalive_due = true;

@@ -302,7 +302,7 @@ int fake_begin(struct fake_call *f, struct api *api, unsigned method, const char
     f->call.created = 1234;
     f->call.cache_salt = 77;
     buf_init(&f->call.out, LIMIT_REQUEST_ARENA);
-    if (api_path_argument(f->call.endpoint, path, f->call.arena, &f->call.path_argument, &f->error) < 0)
+    if (api_path_arguments(f->call.endpoint, path, f->call.arena, f->call.path_arguments, &f->error) < 0)
         return -1;
     return api_call_begin(&f->call, &f->error);
 }

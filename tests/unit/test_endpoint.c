@@ -49,13 +49,15 @@ START_TEST(test_path_arguments)
 {
     bool other;
     struct error e = {0};
-    const char *out = NULL;
+    const char *out[API_PATH_ARGUMENTS];
     struct arena *arena = arena_create(1 << 20);
     const struct api_endpoint *row = api_find(arguments[_i].path, API_GET, &other);
-    int result = api_path_argument(row, arguments[_i].path, arena, &out, &e);
+    int result = api_path_arguments(row, arguments[_i].path, arena, out, &e);
     ck_assert_int_eq(result, arguments[_i].argument ? 0 : -1);
-    if (result == 0)
-        ck_assert_str_eq(out, arguments[_i].argument);
+    if (result == 0) {
+        ck_assert_str_eq(out[0], arguments[_i].argument);
+        ck_assert_ptr_null(out[1]);
+    }
     arena_free(arena);
 }
 END_TEST
@@ -64,15 +66,29 @@ START_TEST(test_long_path_argument)
 {
     bool other;
     struct error e = {0};
-    const char *out;
+    const char *out[API_PATH_ARGUMENTS];
     char path[4096] = "/v1/models/";
     struct arena *arena = arena_create(1 << 20);
     memset(path + 11, 'a', 513);
     const struct api_endpoint *row = api_find(path, API_GET, &other);
-    ck_assert_int_eq(api_path_argument(row, path, arena, &out, &e), -1);
+    ck_assert_int_eq(api_path_arguments(row, path, arena, out, &e), -1);
     error_clear(&e);
     path[11 + 512] = 0;
-    ck_assert_int_eq(api_path_argument(row, path, arena, &out, &e), 0);
+    ck_assert_int_eq(api_path_arguments(row, path, arena, out, &e), 0);
+    arena_free(arena);
+}
+END_TEST
+
+START_TEST(test_two_path_arguments)
+{
+    static const struct api_endpoint row = {.path = "/v2/models/{model}/versions/{version}/ready"};
+    const char *out[API_PATH_ARGUMENTS];
+    struct error e = {0};
+    struct arena *arena = arena_create(1 << 20);
+    ck_assert_int_eq(api_path_arguments(&row, "/v2/models/a%20b/versions/1/ready", arena, out, &e), 0);
+    ck_assert_str_eq(out[0], "a b");
+    ck_assert_str_eq(out[1], "1");
+    ck_assert_int_eq(api_path_arguments(&row, "/v2/models/a/versions/%zz/ready", arena, out, &e), -1);
     arena_free(arena);
 }
 END_TEST
@@ -243,6 +259,7 @@ int main(void)
     tcase_add_test(t, test_finds_rows);
     tcase_add_loop_test(t, test_path_arguments, 0, (int)(sizeof arguments / sizeof arguments[0]));
     tcase_add_test(t, test_long_path_argument);
+    tcase_add_test(t, test_two_path_arguments);
     tcase_add_test(t, test_models);
     tcase_add_test(t, test_abilities);
     tcase_add_test(t, test_refuses_what_a_model_cannot_do);
