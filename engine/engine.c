@@ -73,6 +73,23 @@ static int create_scheduler(struct engine *engine, struct error *e)
     return scheduler_create(&options, &engine->scheduler, e);
 }
 
+/* The set and how it may compute. */
+static int choose_kernels(struct engine *engine, enum arithmetic *arithmetic, struct error *e)
+{
+    const char *wish = engine->options.arithmetic;
+    *arithmetic = wish && strcmp(wish, "exact") == 0 ? ARITHMETIC_EXACT : ARITHMETIC_FAST;
+    if (wish && *arithmetic == ARITHMETIC_FAST && strcmp(wish, "fast") != 0)
+        return error_param(e, ERROR_BAD_OPTION, "arithmetic", "unknown arithmetic %s: there are fast, exact",
+                           wish);
+    engine->kernels = kernels_select(engine->options.kernels, e);
+    if (!engine->kernels)
+        return -1;
+    if (*arithmetic == ARITHMETIC_EXACT && !kernels_exact(engine->kernels))
+        return error_param(e, ERROR_BAD_OPTION, "arithmetic", "kernels %s can't compute in exact arithmetic",
+                           kernels_name(engine->kernels));
+    return 0;
+}
+
 int engine_open(const struct engine_options *o, struct engine **out, struct error *e)
 {
     struct engine *engine = calloc(1, sizeof *engine);
@@ -80,13 +97,14 @@ int engine_open(const struct engine_options *o, struct engine **out, struct erro
         return error_no_memory(e);
     engine->options = *o;
     fill_defaults(&engine->options);
-    engine->kernels = kernels_select(o->kernels, e);
-    if (!engine->kernels)
+    enum arithmetic arithmetic;
+    if (choose_kernels(engine, &arithmetic, e) < 0)
         goto fail_engine;
     if (pool_create(engine->options.threads, &engine->pool, e) < 0)
         goto fail_engine;
     if (exec_create(engine->kernels, engine->pool, &engine->exec, e) < 0)
         goto fail_pool;
+    exec_set_arithmetic(engine->exec, arithmetic);
     if (create_scheduler(engine, e) < 0)
         goto fail_exec;
     pthread_mutex_init(&engine->lock, NULL);

@@ -22,14 +22,15 @@ struct engine_model;
 /* ---- opening -------------------------------------------------------------------------------- */
 
 struct engine_options {
-    unsigned threads;      /* of the pool, the scheduler included; 0 = what the machine grants */
-    uint64_t kv_memory;    /* hard ceiling for all models' KV pages, bytes; 0 = chosen from free memory */
-    const char *kernels;   /* kernel set by name, or NULL for the best */
-    const char *policy;    /* row of the POLICY TABLE, or NULL */
-    size_t batch_tokens;   /* token budget of a tick; 0 = default */
-    size_t max_sequences;  /* running at once; 0 = default */
-    size_t queue_requests; /* waiting jobs; 0 = default */
-    size_t queue_tokens;   /* their prompt tokens; 0 = default */
+    unsigned threads;       /* of the pool, the scheduler included; 0 = what the machine grants */
+    uint64_t kv_memory;     /* hard ceiling for all models' KV pages, bytes; 0 = chosen from free memory */
+    const char *kernels;    /* kernel set by name, or NULL for the best */
+    const char *arithmetic; /* "fast" or NULL; "exact": the same bits with every kernel set */
+    const char *policy;     /* row of the POLICY TABLE, or NULL */
+    size_t batch_tokens;    /* token budget of a tick; 0 = default */
+    size_t max_sequences;   /* running at once; 0 = default */
+    size_t queue_requests;  /* waiting jobs; 0 = default */
+    size_t queue_tokens;    /* their prompt tokens; 0 = default */
     uint64_t queue_deadline_ns; /* a job that waited longer fails with ERROR_DEADLINE; 0 = default */
     bool prefix_reuse;          /* keep and find full pages of finished prompts */
 };

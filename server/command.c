@@ -67,6 +67,7 @@ int command_open_engine(const struct options *o, struct engine **out, struct err
     wish.threads = (unsigned)o->threads;
     wish.kv_memory = o->kv_memory;
     wish.kernels = o->kernels;
+    wish.arithmetic = o->arithmetic;
     wish.policy = o->policy;
     wish.batch_tokens = o->batch_tokens;
     wish.max_sequences = o->max_sequences;

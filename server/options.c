@@ -31,6 +31,8 @@ const struct option_row option_table[] = {
      "threads of the engine; 0 = what the machine grants", RUNS_MODEL},
     {"kernels", OPTION_TEXT, FIELD(kernels), NULL, 0, 0, "SET", "kernel set by name instead of the best one",
      RUNS_MODEL},
+    {"arithmetic", OPTION_TEXT, FIELD(arithmetic), NULL, 0, 0, "HOW",
+     "fast: as quick as the processor allows; exact: the same answers with every kernel set", RUNS_MODEL},
     {"ctx", OPTION_COUNT, FIELD(context), "0", 0, 16 * M, "TOKENS",
      "tokens of one sequence; 0 = the checkpoint's own", RUNS_MODEL | COMMAND_INSPECT},
     {"kv-memory", OPTION_SIZE, FIELD(kv_memory), "0", 0, EXACT, "BYTES",

@@ -1,8 +1,9 @@
 /* prefix_tree.h - finds the longest run of full pages that an earlier sequence computed for the same tokens.
  * A node is one full page; its key is its parent, its tokens and the salt of the tree's root, found by a
  * chained hash and compared token by token, so that equal hashes never mix two users' text.
- * Only pages whose every token was computed in prompt arithmetic may enter (today all are: there is one).
- * Thread: the scheduler's.  Owns: nothing but its nodes; pages belong to the cache and are merely remembered.
+ * Where a kernel set computes prompts in another arithmetic than generated tokens, only pages whose every
+ * token was computed as prompt may enter: the caller's business (sequence_keep_prefix()). Thread: the
+ * scheduler's.  Owns: nothing but its nodes; pages belong to the cache and are merely remembered.
  */
 #ifndef LOQUAT_CACHE_PREFIX_TREE_H
 #define LOQUAT_CACHE_PREFIX_TREE_H

@@ -15,6 +15,8 @@ struct scratch {
 struct exec {
     const struct kernel_set *set;
     struct pool *pool;
+    enum arithmetic arithmetic;
+    size_t prompt_rows; /* of the calls to come */
     struct scratch shared;
     struct scratch *workers; /* pool_threads() of them */
 };
@@ -54,6 +56,33 @@ struct pool *exec_pool(const struct exec *x)
 const struct kernel_set *exec_kernels(const struct exec *x)
 {
     return x->set;
+}
+
+void exec_set_arithmetic(struct exec *x, enum arithmetic a)
+{
+    x->arithmetic = a;
+}
+
+enum arithmetic exec_arithmetic(const struct exec *x)
+{
+    return x->arithmetic;
+}
+
+bool exec_prompt_differs(const struct exec *x)
+{
+    return x->arithmetic == ARITHMETIC_FAST && x->set->prompt;
+}
+
+void exec_set_prompt_rows(struct exec *x, size_t n)
+{
+    x->prompt_rows = n;
+}
+
+size_t exec_prompt_rows(const struct exec *x, size_t rows)
+{
+    if (!exec_prompt_differs(x))
+        return 0;
+    return rows < x->prompt_rows ? rows : x->prompt_rows;
 }
 
 static void *grow(struct scratch *s, size_t bytes)

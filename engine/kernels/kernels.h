@@ -35,6 +35,11 @@
  *                        acc = fma(t, dx, acc)
  *   a bias is added last with a plain addition.
  * Float weights: acc = fma(w, x, acc) over ascending columns from 0, then the bias.
+ *
+ * That is `exact` arithmetic.  In `fast` arithmetic (the default) a set may compute prompt rows, and the rows
+ * of encoders, in a way of its own that is quicker with many rows (set.h: struct prompt_kernels); there too a
+ * row's bits depend on that row alone.  Generated rows, and all rows of a set without one, are as in `exact`.
+ *
  * Norms and sums over a row run in 16 virtual lanes (element i into lane i % 16, in order, fma for
  * products), folded 8+8, 4+4, 2+2, 1+1.  exp and the activations are kernels/math.inc's everywhere.
  * Everything is compiled with -ffp-contract=off.
@@ -60,9 +65,11 @@ enum { PANEL_ROWS = 16, QUANT_BLOCK = 32 };
 struct kernel_set;
 
 /* The best set that this processor and operating system grant, or the named one.
- * name: NULL, or scalar, avx2, avx512, openblas; an unknown or unavailable one is an error that says why. */
+ * name: NULL, or of a row of select.c; an unknown or unavailable one is an error that says why. */
 const struct kernel_set *kernels_select(const char *name, struct error *e);
 const char *kernels_name(const struct kernel_set *set);
+/* Whether it can compute in exact arithmetic, the same bits as every other such set. */
+bool kernels_exact(const struct kernel_set *set);
 /* Row i of the table, or NULL past its end; *why_not is NULL when it can run here. */
 const struct kernel_set *kernels_at(size_t i, const char **name, const char **why_not);
 
@@ -72,6 +79,18 @@ int exec_create(const struct kernel_set *set, struct pool *pool, struct exec **o
 void exec_free(struct exec *x);
 struct pool *exec_pool(const struct exec *x);
 const struct kernel_set *exec_kernels(const struct exec *x);
+
+enum arithmetic { ARITHMETIC_FAST, ARITHMETIC_EXACT };
+void exec_set_arithmetic(struct exec *x, enum arithmetic a); /* ARITHMETIC_FAST until it is called */
+enum arithmetic exec_arithmetic(const struct exec *x);
+/* Whether prompt rows get other bits than generated ones: what was computed as one must not stand for the
+ * other. */
+bool exec_prompt_differs(const struct exec *x);
+/* From now on the first n rows of every matrix product are prompt rows: none until it is called, SIZE_MAX for
+ * all (encoders).  Whoever sets it for a call sets 0 after it. */
+void exec_set_prompt_rows(struct exec *x, size_t n);
+/* How many of `rows` are to be computed by the set's prompt kernels. */
+size_t exec_prompt_rows(const struct exec *x, size_t rows);
 
 /* ---- weights -------------------------------------------------------------------------------- */
 

@@ -20,6 +20,7 @@ struct linear_call {
     struct exec *e;
     const struct kernel_set *set;
     const float *x;
+    size_t first_row; /* of the outputs: rows before it are not ours */
     size_t rows, cols;
     struct quant_block *a; /* (rows, cols / 32), or NULL */
     const struct linear_part *parts;
@@ -93,7 +94,7 @@ static void run_tile(struct linear_call *c, const struct linear_part *p, size_t 
     t.x = c->x + row * c->cols;
     if (c->a)
         t.a = c->a + row * (c->cols / QUANT_BLOCK);
-    t.out = p->out + row * p->stride + panel * PANEL_ROWS;
+    t.out = p->out + (c->first_row + row) * p->stride + panel * PANEL_ROWS;
     t.bias = p->bias ? p->bias + panel * PANEL_ROWS : NULL;
     if (c->set->scratch_floats) {
         t.scratch = exec_scratch(c->e, worker, c->set->scratch_floats(c->cols));
@@ -132,14 +133,15 @@ static size_t choose_tile_bytes(const struct linear_call *c)
     return bytes < TILE_BYTES_MIN / rows ? TILE_BYTES_MIN / rows : bytes;
 }
 
-int linear_group(struct exec *e, const float *x, size_t rows, const struct linear_part *parts, size_t n_parts)
+/* From row `first` on. */
+static int linear_rest(struct exec *e, const float *x, size_t first, size_t rows,
+                       const struct linear_part *parts, size_t n_parts)
 {
-    if (rows == 0 || n_parts == 0)
-        return 0;
     struct linear_call c = {.e = e,
                             .set = exec_kernels(e),
-                            .x = x,
-                            .rows = rows,
+                            .x = x + first * parts[0].w->cols,
+                            .first_row = first,
+                            .rows = rows - first,
                             .cols = parts[0].w->cols,
                             .parts = parts,
                             .n_parts = n_parts};
@@ -148,13 +150,23 @@ int linear_group(struct exec *e, const float *x, size_t rows, const struct linea
         quantised |= dtype_is_quantised(parts[i].w->dtype);
     if (quantised && !c.set->float_activations)
         TRY(quantise_activations(&c));
-    c.row_tiles = (rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE;
+    c.row_tiles = (c.rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE;
     c.tile_bytes = choose_tile_bytes(&c);
     size_t tiles = 0;
     for (size_t i = 0; i < n_parts; i++)
         tiles += panel_tiles(&c, parts[i].w);
     pool_run(exec_pool(e), tiles * c.row_tiles, linear_chunk, &c);
     return atomic_load(&c.failed) ? -1 : 0;
+}
+
+int linear_group(struct exec *e, const float *x, size_t rows, const struct linear_part *parts, size_t n_parts)
+{
+    size_t prompt = exec_prompt_rows(e, rows);
+    if (n_parts == 0)
+        return 0;
+    if (prompt > 0)
+        TRY(linear_prompt(e, x, prompt, parts, n_parts));
+    return prompt < rows ? linear_rest(e, x, prompt, rows, parts, n_parts) : 0;
 }
 
 int linear(struct exec *e, float *out, const float *x, size_t rows, const struct weight *w)

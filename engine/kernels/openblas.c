@@ -207,6 +207,7 @@ static void complete(const struct kernel_set *rest)
     openblas.name = "openblas";
     openblas.float_activations = true;
     openblas.scratch_floats = scratch_floats;
+    openblas.prompt = NULL;
     openblas.linear[DTYPE_F32] = linear_f32;
     openblas.linear[DTYPE_F16] = linear_f16;
     openblas.linear[DTYPE_BF16] = linear_bf16;

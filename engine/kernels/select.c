@@ -2,6 +2,7 @@
  * Compiled without instruction set options, since it runs before anything is known about the
  * processor.  A row is available when the processor reports its instructions (CPUID) and the operating
  * system saves their registers (XGETBV).  To add a set: its file, a probe, a row. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,8 +114,18 @@ const struct kernel_set *kernels_select(const char *name, struct error *e)
         error_set(e, ERROR_BAD_OPTION, "kernels %s cannot run here: %s", name, why_not);
         return NULL;
     }
-    error_set(e, ERROR_BAD_OPTION, "unknown kernels %s: there are scalar, avx2, avx512, openblas", name);
+    char names[128] = "";
+    for (size_t i = 0; i < SETS; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", table[i].name);
+    }
+    error_set(e, ERROR_BAD_OPTION, "unknown kernels %s: there are %s", name, names);
     return NULL;
+}
+
+bool kernels_exact(const struct kernel_set *set)
+{
+    return !set->float_activations;
 }
 
 const char *kernels_name(const struct kernel_set *set)

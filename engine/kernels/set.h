@@ -39,6 +39,34 @@ struct linear_tile {
     float *scratch;    /* scratch_floats() of the set */
 };
 
+/* Prompt rows against one or two consecutive panels of one weight. */
+struct prompt_tile {
+    enum dtype dtype;
+    const uint8_t *panels;
+    size_t n_panels, panel_bytes;
+    size_t cols, rows;
+    size_t out_cols;   /* outputs of these panels that exist */
+    const void *x;     /* pack()ed rows, from a whole group on */
+    const void *x_low; /* their second parts where `low`, else unused */
+    bool low;          /* float accuracy: both parts of rows and weights count */
+    float *out;        /* (rows, out_cols) with `stride` floats between rows */
+    size_t stride;
+    const float *bias; /* (out_cols), or NULL */
+    void *scratch;     /* scratch_bytes() */
+};
+
+/* How a set computes prompt rows where it has a way of its own.  Rows are packed in groups of PROMPT_GROUP,
+ * once a call; a tile then takes many of them, to pay for what it makes of the weights. */
+enum { PROMPT_GROUP = 16, PROMPT_PANELS = 2 };
+struct prompt_kernels {
+    size_t (*group_bytes)(size_t cols); /* of a packed group, of one part; a multiple of 64 */
+    /* rows (at most PROMPT_GROUP) of x into a group, and what rounding took from them into `low` unless NULL.
+     */
+    void (*pack)(const float *x, size_t rows, size_t cols, void *out, void *low);
+    size_t (*scratch_bytes)(size_t cols);
+    void (*linear)(const struct prompt_tile *t); /* every dtype that linear[] has */
+};
+
 /* Some query rows of one span, for all heads that share one kv head. */
 struct attention_tile {
     const struct attention_shape *shape;
@@ -67,6 +95,7 @@ struct kernel_set {
     void (*to_f16)(uint16_t *out, const float *x, size_t n);
     void (*attention)(const struct attention_tile *t);
     float (*log_sum_exp)(const float *x, size_t n);
+    const struct prompt_kernels *prompt; /* of fast arithmetic; NULL: prompt rows are like all others */
 };
 
 extern const struct kernel_set kernel_set_scalar;
@@ -138,6 +167,10 @@ static inline size_t attention_scratch_floats(size_t head_dim, size_t vectors)
     size_t padded = attention_padded_dim(head_dim);
     return KV_PAGE_TOKENS * (head_dim + padded + 4) + vectors * (padded + 2) + 16;
 }
+
+/* linear_group() for prompt rows, by set->prompt.  linear_prompt.c */
+int linear_prompt(struct exec *e, const float *x, size_t rows, const struct linear_part *parts,
+                  size_t n_parts);
 
 /* Scratch memory, 64-byte aligned, contents undefined; NULL when memory is out.  exec.c */
 float *exec_scratch(struct exec *x, unsigned worker, size_t floats); /* of one worker, within one loop */

@@ -20,6 +20,7 @@ struct source_span {
 /* Rows of one tick: spans of consecutive positions of different sequences. */
 struct batch {
     size_t rows;
+    size_t prompt_rows;                 /* the first so many are of prompts: exec_set_prompt_rows() */
     const int32_t *tokens;              /* (rows) */
     const uint32_t *positions;          /* (rows) */
     const struct attention_span *spans; /* pages NULL when shape.kv_layers is 0 */
@@ -88,9 +89,11 @@ struct arch {
     /* Weights too.  context and kv_dtype are decided by the loader. */
     int (*load)(const struct checkpoint *c, struct exec *x, size_t context, enum dtype kv_dtype,
                 struct model **out, struct error *e);
-    /* Computes batch->logits and batch->hidden; -1 when scratch memory is out.  NULL: an encoder only. */
+    /* Computes batch->logits and batch->hidden; -1 when scratch memory is out.  NULL: an encoder only.
+     * Exec knows no prompt rows; a family may tell it for products of whole batches, not of logits, whose
+     * rows are few. */
     int (*forward)(struct model *m, struct exec *x, const struct batch *batch);
-    /* NULL: a decoder only. */
+    /* NULL: a decoder only.  All rows are prompt rows. */
     int (*encode)(struct model *m, struct exec *x, const struct encode_batch *batch);
     void (*free)(struct model *m);
 };

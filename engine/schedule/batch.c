@@ -1,6 +1,6 @@
 /* batch.c - see batch.h.
  * Order inside a tick: gather -> forward -> prompt events, pooling, prefix pages -> sample in parallel ->
- * tell. Only the sampling runs on the pool; events are sent one after another, oldest sequence first. */
+ * tell. Only the sampling runs on the pool; events are sent one after another, in the order of the items. */
 #include "engine/schedule/batch.h"
 
 #include <stdlib.h>
@@ -163,6 +163,7 @@ static int gather(struct batch_runner *r, const struct model_shape *shape, const
     TRY(grow_all(r, rows, n, pages + 1)); /* one, so that there is an array where nobody has pages */
     memset(b, 0, sizeof *b);
     for (size_t i = 0; i < n; i++) {
+        b->prompt_rows += sequence_prompt_left(items[i].sequence) > 0 ? items[i].take : 0;
         add_span(r, b, &items[i], i, r->pages + used);
         used += items[i].sequence->n_pages;
         add_rows(r, b, &items[i]);
@@ -384,7 +385,7 @@ static void advance(struct batch_runner *r, const struct batch *b, const struct 
     if (!j->has_source && first < j->n_prefix)
         result->prompt_tokens += (s->n_computed < j->n_prefix ? s->n_computed : j->n_prefix) - first;
     if (keep_prefix)
-        sequence_keep_prefix(s);
+        sequence_keep_prefix(s, exec_prompt_differs(r->exec));
     if (sample && add_picks(r, s, r->logits + last_logit * r->vocabulary) < 0)
         error_no_memory(&j->failure);
     else if (!sample && s->n_computed == s->n_tokens)

@@ -28,9 +28,10 @@ int batch_reserve(void *pointer, size_t *cap, size_t count, size_t size);
 int batch_runner_create(struct exec *x, struct batch_runner **out, struct error *e);
 void batch_runner_free(struct batch_runner *r);
 
-/* Computes the items (all of model m and WORK_FORWARD; all running beams of a job or none), samples where a
- * sequence has caught up, sends PROMPT, STEP and RESULT events and marks what ended as done.  keep_prefix:
- * full pages enter the prefix tree.  When memory is out the jobs concerned get their `failure` set. */
+/* Computes the items (all of model m and WORK_FORWARD; those in their prompt before those past it; all
+ * running beams of a job or none), samples where a sequence has caught up, sends PROMPT, STEP and RESULT
+ * events and marks what ended as done.  keep_prefix: full pages enter the prefix tree.  When memory is out
+ * the jobs concerned get their `failure` set. */
 struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items,
                               size_t n, bool keep_prefix);
 

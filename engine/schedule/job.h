@@ -128,10 +128,15 @@ size_t sequence_needs(const struct sequence *s);
 /* Pages for the next n tokens, none shared that will be written to, and the state.  False when memory is
  * short; what was taken stays. */
 bool sequence_take(struct sequence *s, size_t n);
-/* Finds what an earlier sequence left; at least one token stays to be computed. */
-void sequence_find_prefix(struct sequence *s);
-/* Tells the prefix tree about pages that became full. */
-void sequence_keep_prefix(struct sequence *s);
+/* Tokens that are still to be computed as prompt; of an encoder-decoder none, its prompt is the source. */
+size_t sequence_prompt_left(const struct sequence *s);
+/* Finds what an earlier sequence left; at least one token stays to be computed.  Where prompt rows get other
+ * bits than generated ones (prompt_only), pages in the tree are good for the prompt alone: what this sequence
+ * itself generated before it was preempted must be computed as that again. */
+void sequence_find_prefix(struct sequence *s, bool prompt_only);
+/* Tells the prefix tree about pages that became full; prompt_only: about those that hold nothing generated.
+ */
+void sequence_keep_prefix(struct sequence *s, bool prompt_only);
 /* `s` runs on from the first n tokens that `from` has computed, which both must have.  Where that can't be
  * (a state is of its last token only; memory may be short) it computes all it has itself. */
 void sequence_share(struct sequence *s, const struct sequence *from, size_t n);

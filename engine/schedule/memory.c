@@ -91,17 +91,30 @@ bool sequence_take(struct sequence *s, size_t n)
     return true;
 }
 
-void sequence_find_prefix(struct sequence *s)
+size_t sequence_prompt_left(const struct sequence *s)
 {
-    size_t n = prefix_find(s->job->served->prefixes, s->job->spec.cache_salt, s->tokens, s->n_tokens - 1,
-                           s->pages, &s->prefix_node);
+    const struct job *j = s->job;
+    return j->has_source || s->n_computed >= j->n_prefix ? 0 : j->n_prefix - s->n_computed;
+}
+
+/* Of its first n tokens those that may be shared through the prefix tree. */
+static size_t sharable(const struct sequence *s, size_t n, bool prompt_only)
+{
+    return prompt_only && s->job->n_prefix < n ? s->job->n_prefix : n;
+}
+
+void sequence_find_prefix(struct sequence *s, bool prompt_only)
+{
+    size_t n = prefix_find(s->job->served->prefixes, s->job->spec.cache_salt, s->tokens,
+                           sharable(s, s->n_tokens - 1, prompt_only), s->pages, &s->prefix_node);
     s->n_pages = s->n_known_pages = n;
     s->n_computed = n * KV_PAGE_TOKENS;
 }
 
-void sequence_keep_prefix(struct sequence *s)
+void sequence_keep_prefix(struct sequence *s, bool prompt_only)
 {
-    while (!s->prefix_chain_ended && (s->n_known_pages + 1) * KV_PAGE_TOKENS <= s->n_computed) {
+    size_t n = sharable(s, s->n_computed, prompt_only);
+    while (!s->prefix_chain_ended && (s->n_known_pages + 1) * KV_PAGE_TOKENS <= n) {
         size_t i = s->n_known_pages;
         s->prefix_node = prefix_insert(s->job->served->prefixes, s->job->spec.cache_salt, s->prefix_node,
                                        s->tokens + i * KV_PAGE_TOKENS, s->pages[i]);

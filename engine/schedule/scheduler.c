@@ -391,7 +391,7 @@ static bool try_admit(struct scheduler *s, struct sequence *q, size_t running)
         return false;
     bool reuse = keeps_prefixes(s, j->served) && !reads_every_token(j);
     if (reuse)
-        sequence_find_prefix(q);
+        sequence_find_prefix(q, exec_prompt_differs(s->options.exec));
     if (running > 0 && j->served->cache &&
         kv_cache_available(j->served->cache) < sequence_needs(q) + running) {
         sequence_release(q);
@@ -476,11 +476,16 @@ static size_t list_whole(struct scheduler *s, struct job *j, size_t n)
     return n;
 }
 
-static struct plan_sequence plan_of(const struct sequence *q, size_t pending, bool decoding)
+/* Where prompt rows get other bits than generated ones, a tick takes tokens of one kind from a sequence. */
+static struct plan_sequence plan_of(const struct scheduler *s, const struct sequence *q, size_t pending,
+                                    bool decoding)
 {
     bool told = q->job->spec.prompt_logprobs && q->choice == 0;
-    return (struct plan_sequence){
-        .pending = pending, .decoding = decoding, .most = told && !decoding ? BATCH_LOGPROB_ROWS : 0};
+    size_t most = told && !decoding ? BATCH_LOGPROB_ROWS : 0;
+    size_t prompt = exec_prompt_differs(s->options.exec) ? sequence_prompt_left(q) : 0;
+    if (prompt > 0 && prompt < pending && (most == 0 || prompt < most))
+        most = prompt;
+    return (struct plan_sequence){.pending = pending, .decoding = decoding, .most = most};
 }
 
 /* Beams step together: until all have caught up, none takes its last token. */
@@ -492,7 +497,7 @@ static size_t list_beams(struct scheduler *s, struct job *j, size_t n)
         struct sequence *q = j->ranks[i];
         size_t pending = q->n_tokens - q->n_computed;
         if (q->state == SEQUENCE_RUNNING && (ready || pending > 1))
-            n = add_runnable(s, n, q, plan_of(q, ready ? 1 : pending - 1, ready));
+            n = add_runnable(s, n, q, plan_of(s, q, ready ? 1 : pending - 1, ready));
     }
     return n;
 }
@@ -504,7 +509,8 @@ static size_t list_sequences(struct scheduler *s, struct job *j, size_t n)
         size_t pending = q->n_tokens - q->n_computed;
         if (q->state == SEQUENCE_RUNNING)
             n = add_runnable(
-                s, n, q, plan_of(q, pending, pending == 1 && (j->has_source || q->n_tokens > j->n_prefix)));
+                s, n, q,
+                plan_of(s, q, pending, pending == 1 && (j->has_source || q->n_tokens > j->n_prefix)));
     }
     return n;
 }
@@ -630,19 +636,30 @@ static void run_group(struct scheduler *s, size_t n)
     atomic_store(&s->heartbeat, clock_ns());
 }
 
-/* One batch for each model and kind of work that has something to do. */
+/* Adds what goes with runnable[i], from it on, and is of one kind: in their prompt or past it. */
+static size_t group_with(struct scheduler *s, size_t i, size_t n, bool prompt, size_t grouped)
+{
+    const struct job *first = s->runnable[i]->job;
+    for (size_t k = i; k < n; k++) {
+        struct sequence *q = s->runnable[k];
+        if (s->takes[k] > 0 && same_batch(first, q->job) && prompt == (sequence_prompt_left(q) > 0))
+            s->group[grouped++] = (struct batch_item){q, s->takes[k]};
+    }
+    return grouped;
+}
+
+/* One batch for each model and kind of work that has something to do; prompts come first in it (batch.h). */
 static void run_batches(struct scheduler *s, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (s->takes[i] == 0)
             continue;
         const struct job *first = s->runnable[i]->job;
-        size_t grouped = 0;
+        size_t grouped = group_with(s, i, n, true, 0);
+        grouped = group_with(s, i, n, false, grouped);
         for (size_t k = i; k < n; k++) {
-            if (s->takes[k] == 0 || !same_batch(first, s->runnable[k]->job))
-                continue;
-            s->group[grouped++] = (struct batch_item){s->runnable[k], s->takes[k]};
-            s->takes[k] = 0;
+            if (same_batch(first, s->runnable[k]->job))
+                s->takes[k] = 0;
         }
         run_group(s, grouped);
     }

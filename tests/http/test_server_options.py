@@ -73,6 +73,16 @@ class Options(unittest.TestCase):
             status, _, errors = run(*words, "--kernels", "scalar", LOQUAT_KERNELS="nothing-such")
             self.assertEqual(status, 0, errors)
 
+    def test_arithmetic_is_fast_or_exact_and_nothing_else(self):
+        words = ["generate", "--model", SMALL, "--prompt", "a", "--max-tokens", "4"]
+        answers = {run(*words, "--kernels", "scalar")[1], run(*words, "--arithmetic", "exact")[1]}
+        self.assertEqual(len(answers), 1, answers)
+        status, _, errors = run(*words, "--arithmetic", "sloppy")
+        self.assertEqual(status, 2, errors)
+        self.assertIn("unknown arithmetic sloppy: there are fast, exact", errors)
+        self.assertIn("kernels openblas can't compute in exact arithmetic",
+                      run(*words, "--arithmetic", "exact", "--kernels", "openblas")[2])
+
 
 class Starts(unittest.TestCase):
     def test_a_port_in_use_is_one_line_and_status_1(self):

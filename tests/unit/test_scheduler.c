@@ -2,7 +2,8 @@
  * The fake family writes each token into its place in the pages and derives the next token from every token
  * it finds there, so a wrong page, a missed copy, a stale prefix or a lost row changes the answer.  What each
  * prompt must give is computed here in a few lines, and compared under batching, preemption, prefixes and
- * choices. */
+ * choices.  With a kernel set that computes prompts otherwise than generated tokens a place tells which of
+ * the two its token was computed as. */
 #include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,7 +14,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
-#include "engine/kernels/kernels.h"
+#include "engine/kernels/set.h"
 #include "engine/models/arch.h"
 #include "engine/schedule/scheduler.h"
 #include "tests/unit/byte_vocabulary.h"
@@ -31,18 +32,25 @@ static int32_t next_token(uint64_t hash)
     return (int32_t)(hash % (VOCABULARY - 1)); /* never the end token */
 }
 
+/* What a place holds. */
+static uint64_t place_of(int32_t token, bool generated)
+{
+    return (uint64_t)(uint32_t)token | (generated ? 1u << 30 : 0);
+}
+
 static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
 {
     size_t logit = 0;
     (void)m;
-    (void)x;
+    ck_assert_uint_le(b->prompt_rows, b->rows);
     for (size_t i = 0; i < b->n_spans; i++) {
         const struct attention_span *s = &b->spans[i];
         for (size_t r = 0; r < s->rows; r++) {
             size_t row = s->first_row + r, position = s->first_position + r;
             uint64_t hash = 0;
             ck_assert_uint_eq(b->positions[row], position);
-            ((int32_t *)s->pages[position / KV_PAGE_TOKENS])[position % KV_PAGE_TOKENS] = b->tokens[row];
+            ((int32_t *)s->pages[position / KV_PAGE_TOKENS])[position % KV_PAGE_TOKENS] =
+                (int32_t)place_of(b->tokens[row], exec_prompt_differs(x) && row >= b->prompt_rows);
             if (logit == b->n_logit_rows || b->logit_rows[logit] != row)
                 continue;
             for (size_t p = 0; p <= position; p++)
@@ -75,14 +83,16 @@ static struct model fake_model = {
     .kv_dtype = DTYPE_F32,
 };
 
+static bool prompt_differs; /* in the scheduler that is open */
+
 static void expect_tokens(const int32_t *prompt, size_t n_prompt, int32_t *out, size_t n)
 {
     uint64_t hash = 0;
     for (size_t i = 0; i < n_prompt; i++)
-        hash = hash_mix(hash, (uint64_t)prompt[i]);
+        hash = hash_mix(hash, place_of(prompt[i], false));
     for (size_t i = 0; i < n; i++) {
         out[i] = next_token(hash);
-        hash = hash_mix(hash, (uint64_t)out[i]);
+        hash = hash_mix(hash, place_of(out[i], prompt_differs));
     }
 }
 
@@ -104,17 +114,32 @@ static struct scheduler_options default_options(void)
                                       .prefix_reuse = true};
 }
 
-static void open_scheduler(struct scheduler_options o)
+static const struct kernel_set *kernels(bool differs)
+{
+    static const struct prompt_kernels prompt = {0}; /* the family computes nothing with them */
+    static struct kernel_set set;
+    set = *kernels_select("scalar", NULL);
+    set.prompt = differs ? &prompt : NULL;
+    return &set;
+}
+
+static void open_scheduler_with(struct scheduler_options o, bool differs)
 {
     struct error e = {0};
+    prompt_differs = differs;
     ck_assert_int_eq(pool_create(2, &pool, &e), 0);
-    ck_assert_int_eq(exec_create(kernels_select("scalar", &e), pool, &exec, &e), 0);
+    ck_assert_int_eq(exec_create(kernels(differs), pool, &exec, &e), 0);
     o.exec = exec;
     served = (struct served_model){.model = &fake_model, .tokenizer = byte_vocabulary()};
     generation_rules_init(&served.rules);
     slow_us = 0;
     forward_rows = 0;
     ck_assert_int_eq(scheduler_create(&o, &scheduler, &e), 0);
+}
+
+static void open_scheduler(struct scheduler_options o)
+{
+    open_scheduler_with(o, false);
 }
 
 static void close_scheduler(void)
@@ -242,10 +267,10 @@ static struct engine_stats stats(void)
 
 enum { CROWD = 100 };
 
-static void run_crowd(struct scheduler_options o, unsigned choices)
+static void run_crowd(struct scheduler_options o, unsigned choices, bool differs)
 {
     static struct answer answers[CROWD];
-    open_scheduler(o);
+    open_scheduler_with(o, differs);
     for (size_t i = 0; i < CROWD; i++) {
         struct engine_job job = make_job(&answers[i], 40 + i * 7 % 300, i % 3 ? 100 : 0, i, 1 + i % 90);
         job.choices = choices;
@@ -259,7 +284,7 @@ static void run_crowd(struct scheduler_options o, unsigned choices)
 
 START_TEST(a_crowd_gets_the_answers_of_each_alone)
 {
-    run_crowd(default_options(), 1);
+    run_crowd(default_options(), 1, _i == 1);
     struct engine_stats s = stats();
     ck_assert_uint_gt(s.prefix_hits, 0);
     ck_assert_uint_eq(s.jobs_finished, CROWD);
@@ -272,7 +297,7 @@ START_TEST(a_small_ceiling_preempts_and_changes_nothing)
 {
     struct scheduler_options o = default_options();
     o.kv_memory = 20 * model_page_bytes(&fake_model.shape, DTYPE_F32);
-    run_crowd(o, 1);
+    run_crowd(o, 1, _i == 1);
     struct engine_stats s = stats();
     ck_assert_uint_gt(s.preemptions, 0);
     ck_assert_uint_eq(s.kv_bytes_used, 0);
@@ -283,11 +308,11 @@ END_TEST
 
 START_TEST(choices_share_the_prompt_and_part_where_they_write)
 {
-    run_crowd(default_options(), 3);
+    run_crowd(default_options(), 3, _i == 1);
     close_scheduler();
     struct scheduler_options o = default_options();
     o.prefix_reuse = false;
-    run_crowd(o, 4);
+    run_crowd(o, 4, _i == 1);
     ck_assert_uint_eq(stats().prefix_hits, 0);
     close_scheduler();
 }
@@ -298,7 +323,7 @@ START_TEST(choices_survive_preemption)
     struct scheduler_options o = default_options();
     o.kv_memory = 24 * model_page_bytes(&fake_model.shape, DTYPE_F32);
     o.max_sequences = 8;
-    run_crowd(o, 4);
+    run_crowd(o, 4, _i == 1);
     close_scheduler();
 }
 END_TEST
@@ -315,6 +340,70 @@ START_TEST(a_shared_prefix_is_computed_once)
         ck_assert_uint_eq(answers[i].usage.cached_tokens, i ? 960 : 0);
     }
     ck_assert_uint_eq(forward_rows, 1000 + 9 * 40);
+    close_scheduler();
+}
+END_TEST
+
+/* A conversation: the second prompt goes on after the first answer. */
+static void ask_on(struct answer *a, size_t n_prompt, uint64_t seed, size_t n_answer, size_t n_more,
+                   size_t max_tokens)
+{
+    int32_t prompt[MOST_TOKENS * 4], answered[MOST_TOKENS];
+    size_t n = n_prompt + n_answer + n_more;
+    make_prompt(prompt, n_prompt, 0, seed);
+    expect_tokens(prompt, n_prompt, answered, n_answer);
+    struct engine_job job = make_job(a, n, 0, seed + 1, max_tokens);
+    memcpy(job.prompt, prompt, n_prompt * sizeof *prompt);
+    memcpy(job.prompt + n_prompt, answered, n_answer * sizeof *answered);
+    submit(&job);
+}
+
+static void check_on(const struct answer *a, size_t n_prompt, uint64_t seed, size_t n_answer, size_t n_more,
+                     size_t max_tokens)
+{
+    int32_t prompt[MOST_TOKENS * 4], expected[MOST_TOKENS];
+    make_prompt(prompt, n_prompt + n_answer + n_more, 0, seed + 1);
+    make_prompt(prompt, n_prompt, 0, seed);
+    expect_tokens(prompt, n_prompt, expected, n_answer);
+    memcpy(prompt + n_prompt, expected, n_answer * sizeof *expected);
+    expect_tokens(prompt, n_prompt + n_answer + n_more, expected, max_tokens);
+    ck_assert_uint_eq(a->n[0], max_tokens);
+    ck_assert_mem_eq(a->tokens[0], expected, max_tokens * sizeof *expected);
+}
+
+START_TEST(what_was_generated_is_a_prefix_only_where_prompts_are_computed_alike)
+{
+    static struct answer first, second;
+    open_scheduler_with(default_options(), _i == 1);
+    struct engine_job job = make_job(&first, 70, 0, 7, 100);
+    submit(&job);
+    wait_final(&first);
+    check_answer(&first, 70, 0, 7, 100, 1);
+    ask_on(&second, 70, 7, 100, 20, 10);
+    wait_final(&second);
+    check_on(&second, 70, 7, 100, 20, 10);
+    ck_assert_uint_eq(second.usage.cached_tokens, _i == 1 ? 64 : 160);
+    close_scheduler();
+}
+END_TEST
+
+/* The older job has the younger one's answer in its prompt: its pages are not what the younger one, preempted
+ * in the middle of that answer, may go on from. */
+START_TEST(a_preempted_answer_is_not_continued_from_someones_prompt)
+{
+    static struct answer older, younger;
+    struct scheduler_options o = default_options();
+    o.kv_memory = 14 * model_page_bytes(&fake_model.shape, DTYPE_F32);
+    open_scheduler_with(o, _i == 1);
+    slow_us = 100;
+    ask_on(&older, 70, 7, 100, 20, 200);
+    struct engine_job job = make_job(&younger, 70, 0, 7, 150);
+    submit(&job);
+    wait_final(&younger);
+    wait_final(&older);
+    ck_assert_uint_gt(stats().preemptions, 0);
+    check_on(&older, 70, 7, 100, 20, 200);
+    check_answer(&younger, 70, 0, 7, 150, 1);
     close_scheduler();
 }
 END_TEST
@@ -582,11 +671,13 @@ int main(void)
     Suite *suite = suite_create("scheduler");
     TCase *c = tcase_create("jobs");
     tcase_set_timeout(c, 120);
-    tcase_add_test(c, a_crowd_gets_the_answers_of_each_alone);
-    tcase_add_test(c, a_small_ceiling_preempts_and_changes_nothing);
-    tcase_add_test(c, choices_share_the_prompt_and_part_where_they_write);
-    tcase_add_test(c, choices_survive_preemption);
+    tcase_add_loop_test(c, a_crowd_gets_the_answers_of_each_alone, 0, 2);
+    tcase_add_loop_test(c, a_small_ceiling_preempts_and_changes_nothing, 0, 2);
+    tcase_add_loop_test(c, choices_share_the_prompt_and_part_where_they_write, 0, 2);
+    tcase_add_loop_test(c, choices_survive_preemption, 0, 2);
     tcase_add_test(c, a_shared_prefix_is_computed_once);
+    tcase_add_loop_test(c, what_was_generated_is_a_prefix_only_where_prompts_are_computed_alike, 0, 2);
+    tcase_add_loop_test(c, a_preempted_answer_is_not_continued_from_someones_prompt, 0, 2);
     tcase_add_test(c, salts_do_not_share);
     tcase_add_test(c, prompt_logprobs_name_every_token_once);
     tcase_add_test(c, cancelling_frees_pages_in_queue_prefill_and_decode);
