@@ -2,12 +2,11 @@
  * Pooling and normalisation are the checkpoint's own unless asked otherwise.  `dimensions` keeps the first so
  * many values and gives them length 1 again (Matryoshka representations; Kusupati et al., 2022). Threads:
  * begin and advance on a worker, event on the loop. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "api/endpoints.h"
 #include "api/generation.h"
-#include "api/tasks.h"
+#include "api/vectors.h"
 #include "api/wire.h"
 #include "engine/base/limits.h"
 
@@ -49,42 +48,6 @@ static const struct field embeddings_rows[] = {
 static const struct field_group embeddings_groups[] = {FIELD_GROUP(embeddings_rows, 0)};
 const struct field_table embeddings_fields = FIELD_TABLE(embeddings_groups, sizeof(struct embeddings));
 
-/* Ids as they are; every array of the encoding is made, so that it can be cut. */
-static int encoding_of_ids(const struct field_ids *ids, struct engine_encoding *out, struct error *e)
-{
-    size_t n = ids->n ? ids->n : 1;
-    *out = (struct engine_encoding){.n = ids->n,
-                                    .ids = calloc(n, sizeof *out->ids),
-                                    .types = calloc(n, 1),
-                                    .sequence = calloc(n, 1),
-                                    .starts = calloc(n, sizeof *out->starts),
-                                    .ends = calloc(n, sizeof *out->ends),
-                                    .words = calloc(n, sizeof *out->words)};
-    if (!out->ids || !out->types || !out->sequence || !out->starts || !out->ends || !out->words)
-        return error_no_memory(e);
-    memcpy(out->ids, ids->items, ids->n * sizeof *out->ids);
-    return 0;
-}
-
-static int read_input(struct api_call *call, struct embeddings *m, size_t i, const json_t *input,
-                      struct error *e)
-{
-    struct task_item *item = &m->tasks.items[i];
-    struct field_ids ids;
-    item->field = "input";
-    item->place = input == m->input ? TASK_ALONE : (long)i;
-    if (json_is_string(input)) {
-        item->text = (struct engine_text){json_string_value(input), json_string_length(input)};
-        return 0;
-    }
-    if (!json_is_array(input))
-        return error_param(e, ERROR_INVALID_REQUEST, "input",
-                           "input[%zu] must be a text or a list of token ids", i);
-    TRY(fields_ids(input, "input", LIMIT_CONTEXT, call->arena, &ids, e));
-    TRY(generation_check_ids(&ids, "input", engine_model_info(m->tasks.model)->vocabulary, e));
-    return encoding_of_ids(&ids, &item->encoding, e);
-}
-
 static enum engine_pooling find_pooling(const struct embeddings *m)
 {
     for (size_t i = 0; m->pooling.bytes && poolings[i]; i++) {
@@ -98,19 +61,10 @@ int embeddings_begin(struct api_call *call, struct error *e)
 {
     struct embeddings *m = call->state;
     struct engine_model *model;
-    bool one = json_is_string(m->input) || json_is_number(json_array_get(m->input, 0));
-    size_t n = one ? 1 : json_array_size(m->input);
     TRY(generation_find_model(call, &m->model, &model, e));
     TRY(task_need(call, model, ENGINE_CAN_EMBED, "embeddings", e));
-    if (n == 0 || n > LIMIT_PROMPTS)
-        return error_param(e, ERROR_INVALID_REQUEST, "input", "input must hold from 1 to %d texts",
-                           LIMIT_PROMPTS);
-    if ((size_t)m->dimensions > engine_model_info(model)->embedding)
-        return error_param(e, ERROR_INVALID_REQUEST, "dimensions", "this model's vectors have %zu dimensions",
-                           engine_model_info(model)->embedding);
-    TRY(tasks_init(call, &m->tasks, model, ENGINE_TASK_EMBED, n, e));
-    for (size_t i = 0; i < n; i++)
-        TRY(read_input(call, m, i, one ? m->input : json_array_get(m->input, i), e));
+    TRY(vectors_check_dimensions(model, m->dimensions, e));
+    TRY(vectors_read(call, &m->tasks, model, m->input, "input", e));
     m->tasks.pooling = find_pooling(m);
     TRY(tasks_prepare(&m->tasks, ENGINE_ADD_SPECIAL, m->truncate, e));
     return tasks_go_on(call, &m->tasks, e);
@@ -140,19 +94,12 @@ static void write_base64(struct buf *out, const float *x, size_t n)
 
 static void write_vector(const struct embeddings *m, struct task_item *item, struct buf *out)
 {
-    const struct engine_model_info *info = engine_model_info(m->tasks.model);
-    size_t n = m->dimensions ? (size_t)m->dimensions : item->n_cols;
-    if (m->normalize_given ? m->normalize : info->normalize)
-        normalise(item->values, n);
-    if (m->encoding_format.bytes && strcmp(m->encoding_format.bytes, "base64") == 0) {
+    bool own = engine_model_info(m->tasks.model)->normalize;
+    size_t n = vectors_finish(item, (size_t)m->dimensions, m->normalize_given ? m->normalize : own);
+    if (m->encoding_format.bytes && strcmp(m->encoding_format.bytes, "base64") == 0)
         write_base64(out, item->values, n);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        buf_add_text(out, i ? "," : "[");
-        wire_float(out, (double)item->values[i]);
-    }
-    buf_add_text(out, "]");
+    else
+        vectors_write(out, item->values, n);
 }
 
 int embeddings_advance(struct api_call *call, struct error *e)

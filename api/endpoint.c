@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/endpoints.h"
+#include "api/tei.h"
 #include "engine/base/json.h"
 #include "engine/base/utf8.h"
 
@@ -45,6 +46,13 @@ static const struct api_endpoint endpoints[] = {
     GET("/v1/models/{id}", models_one, NULL),
     POST_AT_ONCE("/tokenize", tokenize, NULL),
     POST_AT_ONCE("/detokenize", detokenize, NULL),
+    POST_JOBS("/embed", tei_embed, &api_tei),
+    POST_AT_ONCE("/embed_all", tei_embed_all, &api_tei),
+    POST_AT_ONCE("/embed_sparse", tei_embed_sparse, &api_tei),
+    POST_JOBS("/similarity", tei_similarity, &api_tei),
+    POST_JOBS("/rerank", tei_rerank, &api_tei),
+    POST_JOBS("/predict", tei_predict, &api_tei),
+    GET("/info", tei_info, &api_tei),
 };
 
 enum { N_ENDPOINTS = sizeof endpoints / sizeof endpoints[0] };

@@ -80,4 +80,33 @@ int tokenize_begin(struct api_call *call, struct error *e);
 extern const struct field_table detokenize_fields;
 int detokenize_begin(struct api_call *call, struct error *e);
 
+extern const struct field_table tei_embed_fields;
+int tei_embed_begin(struct api_call *call, struct error *e);
+void tei_embed_event(struct api_call *call, size_t job, const struct engine_event *event);
+int tei_embed_advance(struct api_call *call, struct error *e);
+void tei_embed_free(struct api_call *call);
+
+extern const struct field_table tei_similarity_fields;
+int tei_similarity_begin(struct api_call *call, struct error *e);
+void tei_similarity_event(struct api_call *call, size_t job, const struct engine_event *event);
+int tei_similarity_advance(struct api_call *call, struct error *e);
+void tei_similarity_free(struct api_call *call);
+
+extern const struct field_table tei_rerank_fields;
+int tei_rerank_begin(struct api_call *call, struct error *e);
+void tei_rerank_event(struct api_call *call, size_t job, const struct engine_event *event);
+int tei_rerank_advance(struct api_call *call, struct error *e);
+void tei_rerank_free(struct api_call *call);
+
+extern const struct field_table tei_predict_fields;
+int tei_predict_begin(struct api_call *call, struct error *e);
+void tei_predict_event(struct api_call *call, size_t job, const struct engine_event *event);
+int tei_predict_advance(struct api_call *call, struct error *e);
+void tei_predict_free(struct api_call *call);
+
+extern const struct field_table tei_embed_all_fields, tei_embed_sparse_fields;
+int tei_embed_all_begin(struct api_call *call, struct error *e);
+int tei_embed_sparse_begin(struct api_call *call, struct error *e);
+int tei_info_begin(struct api_call *call, struct error *e);
+
 #endif

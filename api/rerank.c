@@ -104,14 +104,9 @@ void rerank_event(struct api_call *call, size_t job, const struct engine_event *
 static double score_of(const struct rerank *r, size_t document)
 {
     struct task_item *item = &r->tasks.items[document + !r->cross];
-    bool apart = engine_model_info(r->tasks.model)->problem == ENGINE_PROBLEM_MULTI;
     double dot = 0;
-    if (r->cross && (item->n_cols == 1 || apart))
-        return (double)sigmoid(item->values[item->n_cols - 1]);
-    if (r->cross) {
-        softmax(item->values, item->n_cols);
-        return (double)item->values[item->n_cols - 1];
-    }
+    if (r->cross)
+        return task_pair_score(&r->tasks, item, false);
     normalise(item->values, item->n_cols);
     for (size_t i = 0; i < item->n_cols; i++)
         dot += (double)item->values[i] * (double)r->tasks.items[0].values[i];

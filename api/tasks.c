@@ -275,6 +275,18 @@ void tasks_free(struct tasks *t)
     t->n_items = 0;
 }
 
+double task_pair_score(const struct tasks *t, struct task_item *item, bool raw)
+{
+    bool apart = engine_model_info(t->model)->problem == ENGINE_PROBLEM_MULTI;
+    size_t last = item->n_cols - 1;
+    if (raw)
+        return (double)item->values[last];
+    if (item->n_cols == 1 || apart)
+        return (double)sigmoid(item->values[last]);
+    softmax(item->values, item->n_cols);
+    return (double)item->values[last];
+}
+
 /* ---- numbers ---------------------------------------------------------------------------------- */
 
 void task_usage(struct buf *out, const struct engine_usage *usage)

@@ -90,6 +90,10 @@ int tasks_go_on(struct api_call *call, struct tasks *t, struct error *e);
 void tasks_event(struct tasks *t, size_t job, const struct engine_event *event);
 void tasks_free(struct tasks *t); /* also one that is all zero */
 
+/* What a head of one or two outputs says of a pair: the logit of its last one when raw, else its probability.
+ */
+double task_pair_score(const struct tasks *t, struct task_item *item, bool raw);
+
 /* {"prompt_tokens":…,"total_tokens":…} of embeddings and rankings. */
 void task_usage(struct buf *out, const struct engine_usage *usage);
 
