@@ -184,56 +184,7 @@ static inline vf vf_load_u4_high(const uint8_t *p)
     return _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
 }
 
-/* ---- digits: four columns of 16 rows; w and j as in kernels.h -------------------------------- */
-
-typedef uint16_t shorts __attribute__((vector_size(64)));
-
-/* Moves bit `from` of every byte to bit `to` and keeps what `mask` says. */
-INLINE __m512i move_bits(__m512i v, int from, int to, int mask)
-{
-    shorts bits = (shorts)v;
-    bits = from > to ? bits >> (from - to) : bits << (to - from);
-    return _mm512_and_si512((__m512i)bits, _mm512_set1_epi8((char)mask));
-}
-
-INLINE __m512i nibbles(const uint8_t *w, int j)
-{
-    return move_bits(_mm512_loadu_si512(w + 64 * (j % 4)), j / 4 * 4, 0, 15);
-}
-
-INLINE __m512i pairs(const uint8_t *w, int j, int to)
-{
-    return move_bits(_mm512_loadu_si512(w + 64 * (j / 4)), j % 4 * 2, to, 3 << to);
-}
-
-INLINE __m512i single_bits(const uint8_t *w, int j, int to)
-{
-    return move_bits(_mm512_loadu_si512(w), j, to, 1 << to);
-}
-
-/* Unsigned digits for VNNI: bytes as stored, codes plus 128. */
-INLINE __m512i digits_of(enum digits digits, const uint8_t *w, int j)
-{
-    switch (digits) {
-    case DIGITS_2:
-        return pairs(w, j, 0);
-    case DIGITS_3:
-        return _mm512_or_si512(pairs(w, j, 0), single_bits(w + 128, j, 2));
-    case DIGITS_4:
-        return nibbles(w, j);
-    case DIGITS_5:
-        return _mm512_or_si512(nibbles(w, j), single_bits(w + 256, j, 4));
-    case DIGITS_6:
-        return _mm512_or_si512(nibbles(w, j), pairs(w + 256, j, 4));
-    case DIGITS_8:
-        return _mm512_loadu_si512(w + 64 * j);
-    case DIGITS_CODES: {
-        __m128i codes = _mm_xor_si128(_mm_loadu_si128((const void *)quant_codes), _mm_set1_epi8(-128));
-        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(codes), nibbles(w, j));
-    }
-    }
-    return _mm512_setzero_si512();
-}
+#include "engine/kernels/avx512_digits.inc"
 
 INLINE void dots_halves(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
                         int rows, vi *low, vi *high)
