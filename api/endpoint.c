@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/endpoints.h"
+#include "api/ollama.h"
 #include "api/tei.h"
 #include "engine/base/json.h"
 #include "engine/base/utf8.h"
@@ -53,6 +54,14 @@ static const struct api_endpoint endpoints[] = {
     POST_JOBS("/rerank", tei_rerank, &api_tei),
     POST_JOBS("/predict", tei_predict, &api_tei),
     GET("/info", tei_info, &api_tei),
+    GET("/", ollama_root, &api_ollama),
+    GET("/api/version", ollama_version, &api_ollama),
+    GET("/api/tags", ollama_tags, &api_ollama),
+    GET("/api/ps", ollama_ps, &api_ollama),
+    POST_AT_ONCE("/api/show", ollama_show, &api_ollama),
+    POST_AT_ONCE("/api/pull", ollama_pull, &api_ollama),
+    POST_JOBS("/api/embed", ollama_embed, &api_ollama),
+    POST_JOBS("/api/embeddings", ollama_embeddings, &api_ollama),
 };
 
 enum { N_ENDPOINTS = sizeof endpoints / sizeof endpoints[0] };

@@ -109,4 +109,24 @@ int tei_embed_all_begin(struct api_call *call, struct error *e);
 int tei_embed_sparse_begin(struct api_call *call, struct error *e);
 int tei_info_begin(struct api_call *call, struct error *e);
 
+extern const struct field_table ollama_embed_fields;
+int ollama_embed_begin(struct api_call *call, struct error *e);
+void ollama_embed_event(struct api_call *call, size_t job, const struct engine_event *event);
+int ollama_embed_advance(struct api_call *call, struct error *e);
+void ollama_embed_free(struct api_call *call);
+
+extern const struct field_table ollama_embeddings_fields;
+int ollama_embeddings_begin(struct api_call *call, struct error *e);
+void ollama_embeddings_event(struct api_call *call, size_t job, const struct engine_event *event);
+int ollama_embeddings_advance(struct api_call *call, struct error *e);
+void ollama_embeddings_free(struct api_call *call);
+
+extern const struct field_table ollama_show_fields, ollama_pull_fields;
+int ollama_show_begin(struct api_call *call, struct error *e);
+int ollama_pull_begin(struct api_call *call, struct error *e);
+int ollama_root_begin(struct api_call *call, struct error *e);
+int ollama_version_begin(struct api_call *call, struct error *e);
+int ollama_tags_begin(struct api_call *call, struct error *e);
+int ollama_ps_begin(struct api_call *call, struct error *e);
+
 #endif
