@@ -16,6 +16,7 @@ enum {
     DEFAULT_SEQUENCES = 128,
     DEFAULT_QUEUE_REQUESTS = 1024,
     DEFAULT_QUEUE_TOKENS = 1 << 20,
+    DEFAULT_SPECULATION = 16,
     MOST_MODELS = 64,
 };
 #define DEFAULT_QUEUE_DEADLINE_NS (300 * UINT64_C(1000000000))
@@ -36,6 +37,7 @@ void engine_options_init(struct engine_options *o)
 {
     memset(o, 0, sizeof *o);
     o->prefix_reuse = true;
+    o->speculation = DEFAULT_SPECULATION;
 }
 
 void engine_sampling_init(struct engine_sampling *s)
@@ -69,6 +71,7 @@ static int create_scheduler(struct engine *engine, struct error *e)
         .queue_tokens = o->queue_tokens,
         .queue_deadline_ns = o->queue_deadline_ns,
         .prefix_reuse = o->prefix_reuse,
+        .speculation = o->speculation,
     };
     return scheduler_create(&options, &engine->scheduler, e);
 }

@@ -33,9 +33,10 @@ struct engine_options {
     size_t queue_tokens;    /* their prompt tokens; 0 = default */
     uint64_t queue_deadline_ns; /* a job that waited longer fails with ERROR_DEADLINE; 0 = default */
     bool prefix_reuse;          /* keep and find full pages of finished prompts */
+    size_t speculation; /* tokens drafted at once for a sequence from its own text, at most; 0 = off */
 };
 
-void engine_options_init(struct engine_options *o); /* zeroes, prefix_reuse on */
+void engine_options_init(struct engine_options *o); /* zeroes; prefix_reuse and speculation on */
 int engine_open(const struct engine_options *o, struct engine **out, struct error *e);
 /* Cancels what runs, waits for the scheduler, frees models.  Every job has had its FINAL event after it. */
 void engine_close(struct engine *engine);

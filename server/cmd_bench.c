@@ -121,6 +121,7 @@ int cmd_bench(const struct options *o, struct error *e)
     struct engine_model *model;
     struct bench b = {.batch = o->batch};
     quiet.no_prefix_reuse = true;
+    quiet.speculation = 0;
     quiet.max_sequences = o->batch;
     quiet.queue_requests = o->batch;
     quiet.queue_tokens = o->batch * o->prompt_tokens;

@@ -75,6 +75,7 @@ int command_open_engine(const struct options *o, struct engine **out, struct err
     wish.queue_tokens = o->queue_tokens;
     wish.queue_deadline_ns = o->queue_deadline_ns;
     wish.prefix_reuse = !o->no_prefix_reuse;
+    wish.speculation = o->speculation;
     return engine_open(&wish, out, e);
 }
 

@@ -45,6 +45,9 @@ const struct option_row option_table[] = {
      SERVE | COMMAND_BENCH},
     {"max-sequences", OPTION_COUNT, FIELD(max_sequences), "0", 0, 65536, "N",
      "sequences that run at once; 0 = default", SERVE},
+    {"speculation", OPTION_COUNT, FIELD(speculation), "16", 0, 64, "N",
+     "tokens guessed ahead at most, from a sequence's own text; answers stay the same; 0 = off",
+     SERVE | COMMAND_GENERATE},
     {"no-prefix-reuse", OPTION_FLAG, FIELD(no_prefix_reuse), NULL, 0, 0, NULL,
      "do not keep pages of finished prompts", SERVE},
 
@@ -141,7 +144,7 @@ static const struct {
     {COMMAND_TOKENIZE, "tokenize --model PATH [options] < TEXT",
      "Print the token ids of standard input on one line."},
     {COMMAND_BENCH, "bench --model PATH [options]",
-     "Measure prompt reading and generation, without prefix reuse."},
+     "Measure prompt reading and generation, without prefix reuse or speculation."},
     {COMMAND_INSPECT, "inspect PATH [options]",
      "Tell what a checkpoint holds, what memory it needs and whether it can be served."},
     {COMMAND_CONVERT, "convert SOURCE TARGET.gguf|TARGET.safetensors [options]",

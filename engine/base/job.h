@@ -160,6 +160,7 @@ struct engine_stats {
     uint64_t kv_bytes_cached;                                /* unreferenced, kept for prefixes */
     uint64_t prompt_tokens, cached_tokens, generated_tokens; /* totals since start */
     uint64_t prefix_queries, prefix_hits;                    /* tokens looked up and found, as vLLM counts */
+    uint64_t drafted_tokens, accepted_tokens;                /* guessed ahead, and of these right */
     uint64_t preemptions, ticks, jobs_finished, jobs_cancelled, jobs_failed;
     uint64_t busy_ns;         /* time in ticks */
     double tokens_per_second; /* recent, prompt and generated; 0 at first */

@@ -56,4 +56,8 @@
 #define LIMIT_REQUEST_ARENA (512u << 20)
 #define LIMIT_REQUEST_ID    128
 
+/* Speculation. */
+#define LIMIT_DRAFT  64    /* tokens at once: so many rows are bound by arithmetic everywhere */
+#define LIMIT_LOOKUP 65536 /* last tokens in which a match is looked for: some 20 us a step */
+
 #endif

@@ -1,6 +1,8 @@
 /* batch.c - see batch.h.
  * Order inside a tick: gather -> forward -> prompt events, pooling, prefix pages -> sample in parallel ->
- * tell. Only the sampling runs on the pool; events are sent one after another, in the order of the items. */
+ * tell. Only the sampling runs on the pool; events are sent one after another, in the order of the items.
+ * A draft's rows are sampled in order for as long as the token picked is the one that was drafted: each pick
+ * is the one that would have been made without it. */
 #include "engine/schedule/batch.h"
 
 #include <stdlib.h>
@@ -9,6 +11,7 @@
 #include "engine/base/clock.h"
 #include "engine/schedule/beams.h"
 #include "engine/schedule/pooling.h"
+#include "engine/schedule/speculate.h"
 
 /* A sequence (or a follower that forks from it) that gets a token from one row of logits, or a beam whose row
  * is searched. */
@@ -16,6 +19,8 @@ struct pick {
     struct sequence *sequence;
     const float *logits;
     unsigned rank; /* of a beam */
+    size_t n;      /* rows of this draw: the pick and those behind it for a draft; 0: such a one */
+    size_t drawn;  /* of them with a token */
     struct engine_token token;
     struct engine_alternative top[LIMIT_TOP_LOGPROBS];
 };
@@ -109,16 +114,17 @@ static int grow_all(struct batch_runner *r, size_t rows, size_t items, size_t pa
 static bool will_sample(const struct batch_item *item)
 {
     const struct sequence *s = item->sequence;
-    return s->n_computed + item->take == s->n_tokens && s->job->max_tokens > 0;
+    return s->n_computed + item->take >= s->n_tokens && s->job->max_tokens > 0;
 }
 
-/* The row of position p tells the log probability of prompt token p + 1. */
+/* The row of position p tells the log probability of prompt token p + 1; the last token's and the draft's
+ * rows what comes next. */
 static bool wants_logits(const struct batch_item *item, size_t position)
 {
     const struct sequence *s = item->sequence;
     if (s->job->spec.prompt_logprobs && s->choice == 0 && position + 1 < s->job->spec.n_prompt)
         return true;
-    return position + 1 == s->n_tokens && will_sample(item);
+    return position + 1 >= s->n_tokens && will_sample(item);
 }
 
 static void add_rows(struct batch_runner *r, struct batch *b, const struct batch_item *item)
@@ -244,7 +250,10 @@ static int add_pick(struct batch_runner *r, struct sequence *s, const float *log
     struct pick *p = &r->picks[r->n_picks++];
     p->sequence = s;
     p->logits = logits;
+    p->token = (struct engine_token){0};
     p->rank = 0;
+    p->n = 1;
+    p->drawn = 0;
     return 0;
 }
 
@@ -263,6 +272,12 @@ static int add_picks(struct batch_runner *r, struct sequence *s, const float *lo
     if (j->beams)
         return add_beam(r, s, logits);
     TRY(add_pick(r, s, logits));
+    size_t leader = r->n_picks - 1;
+    for (size_t i = 1; i <= s->n_draft; i++) {
+        TRY(add_pick(r, s, logits + i * r->vocabulary));
+        r->picks[leader + i].n = 0;
+        r->picks[leader].n++;
+    }
     if (s->choice != 0)
         return 0;
     for (unsigned i = 1; i < j->n_sequences; i++) {
@@ -293,20 +308,36 @@ static void scan_beam(struct batch_runner *r, struct pick *p, unsigned worker)
         beam_search_scan(s->job->beams, p->rank, &row);
 }
 
-static void pick_one(void *context, size_t i, unsigned worker)
+/* The token after n tokens; false when memory is out. */
+static bool draw(struct batch_runner *r, struct pick *p, size_t n, unsigned worker)
+{
+    const struct sequence *s = p->sequence;
+    const struct engine_job *spec = &s->job->spec;
+    p->token.id = sampler_pick(s->sampler, p->logits, s->tokens, n, &r->scratch[worker]);
+    if (p->token.id < 0)
+        return false;
+    sampler_accept(s->sampler, p->token.id);
+    if (spec->logprobs)
+        logprobs_of(exec_kernels(r->exec), p->logits, r->vocabulary, spec->top_logprobs, &p->token, p->top);
+    return true;
+}
+
+static void draw_run(void *context, size_t i, unsigned worker)
 {
     struct batch_runner *r = context;
     struct pick *p = &r->picks[i];
     const struct sequence *s = p->sequence;
-    const struct engine_job *spec = &s->job->spec;
-    p->token = (struct engine_token){0};
     if (s->job->beams) {
         scan_beam(r, p, worker);
         return;
     }
-    p->token.id = sampler_pick(s->sampler, p->logits, s->tokens, s->n_tokens, &r->scratch[worker]);
-    if (p->token.id >= 0 && spec->logprobs)
-        logprobs_of(exec_kernels(r->exec), p->logits, r->vocabulary, spec->top_logprobs, &p->token, p->top);
+    for (size_t k = 0; k < p->n; k++) {
+        if (!draw(r, &p[k], s->n_tokens + k, worker))
+            return;
+        p->drawn = k + 1;
+        if (k + 1 < p->n && p[k].token.id != s->tokens[s->n_tokens + k])
+            return;
+    }
 }
 
 static void accept(struct sequence *s, const struct engine_token *token)
@@ -315,7 +346,6 @@ static void accept(struct sequence *s, const struct engine_token *token)
     bool ok = true;
     int stop = -1;
     s->tokens[s->n_tokens++] = token->id;
-    sampler_accept(s->sampler, token->id);
     j->usage.completion_tokens++;
     enum engine_finish finish = job_finish(j, token->id, s->n_tokens - j->n_prefix);
     if (!job_is_end(j, token->id))
@@ -379,9 +409,9 @@ static void advance(struct batch_runner *r, const struct batch *b, const struct 
     }
     pool_rows(b, i, s, item->take);
     size_t first = s->n_computed, last_logit = r->first_logit[i];
-    for (size_t p = first; p + 1 < first + item->take; p++)
+    for (size_t p = first; p + 1 < s->n_tokens && p + 1 < first + item->take; p++)
         last_logit += wants_logits(item, p);
-    s->n_computed += item->take;
+    s->n_computed += item->take - s->n_draft;
     if (!j->has_source && first < j->n_prefix)
         result->prompt_tokens += (s->n_computed < j->n_prefix ? s->n_computed : j->n_prefix) - first;
     if (keep_prefix)
@@ -390,6 +420,22 @@ static void advance(struct batch_runner *r, const struct batch *b, const struct 
         error_no_memory(&j->failure);
     else if (!sample && s->n_computed == s->n_tokens)
         finish_prompt_only(j, b);
+}
+
+/* What was drawn for one sequence.  A token that follows a drafted one makes that one computed. */
+static void tell_run(struct pick *p, struct batch_result *result)
+{
+    struct sequence *s = p->sequence;
+    struct job *j = s->job;
+    size_t told = 0;
+    result->drafted_tokens += p->n - 1;
+    for (; told < p->drawn && s->state == SEQUENCE_RUNNING && j->failure.kind == ERROR_NONE; told++) {
+        s->n_computed += told > 0;
+        result->accepted_tokens += told > 0;
+        result->generated_tokens++;
+        accept(s, &p[told].token);
+    }
+    sequence_settle(s, p->drawn - 1);
 }
 
 static void tell(struct batch_runner *r, struct batch_result *result)
@@ -401,14 +447,16 @@ static void tell(struct batch_runner *r, struct batch_result *result)
     for (size_t i = 0; i < r->n_picks; i++) {
         struct pick *p = &r->picks[i];
         struct job *j = p->sequence->job;
-        if (j->failure.kind != ERROR_NONE)
+        if (p->n == 0 || j->failure.kind != ERROR_NONE)
             continue;
         if (!j->first_token_ns)
             j->first_token_ns = clock_ns();
+        if (!j->beams) {
+            tell_run(p, result);
+            continue;
+        }
         result->generated_tokens++;
-        if (!j->beams)
-            accept(p->sequence, &p->token);
-        else if (p->rank == 0)
+        if (p->rank == 0)
             beams_step(j);
     }
 }
@@ -417,7 +465,7 @@ struct batch_result batch_run(struct batch_runner *r, struct served_model *m, co
                               size_t n, bool keep_prefix)
 {
     struct batch b;
-    struct batch_result result = {0, 0};
+    struct batch_result result = {0};
     r->n_picks = 0;
     r->vocabulary = m->model->shape.vocabulary;
     if (gather(r, &m->model->shape, items, n, &b) < 0 || m->model->arch->forward(m->model, r->exec, &b) < 0) {
@@ -426,7 +474,7 @@ struct batch_result batch_run(struct batch_runner *r, struct served_model *m, co
     }
     for (size_t i = 0; i < n; i++)
         advance(r, &b, &items[i], i, keep_prefix, &result);
-    pool_run(exec_pool(r->exec), r->n_picks, pick_one, r);
+    pool_run(exec_pool(r->exec), r->n_picks, draw_run, r);
     tell(r, &result);
     return result;
 }

@@ -12,11 +12,12 @@ struct batch_runner; /* buffers that grow to the largest batch seen */
 
 struct batch_item {
     struct sequence *sequence;
-    size_t take; /* tokens from n_computed on; their memory is there */
+    size_t take; /* tokens from n_computed on, with those that are drafted; their memory is there */
 };
 
 struct batch_result {
     size_t prompt_tokens, generated_tokens;
+    size_t drafted_tokens, accepted_tokens; /* verified, and of these generated */
 };
 
 /* Buffers of a runner: contents are lost when they grow; -1 when memory is out.  batch_reserve() keeps the

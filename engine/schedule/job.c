@@ -52,6 +52,7 @@ static int create_sequence(struct job *j, unsigned choice, struct error *e)
     size_t most = j->n_prefix + j->max_tokens;
     s->job = j;
     s->choice = choice;
+    lookup_init(&s->lookup);
     s->state = choice == 0 ? SEQUENCE_WAITING : SEQUENCE_FOLLOWING;
     TRY(allocate(&s->tokens, most, sizeof *s->tokens, e));
     s->n_tokens = j->n_prefix;

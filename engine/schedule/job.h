@@ -9,6 +9,7 @@
 #include "engine/base/limits.h"
 #include "engine/cache/kv_pages.h"
 #include "engine/decode/beam.h"
+#include "engine/decode/lookup.h"
 #include "engine/decode/sampler.h"
 #include "engine/decode/text_stream.h"
 #include "engine/models/arch.h"
@@ -36,6 +37,9 @@ struct sequence {
     bool prefix_chain_ended;   /* no more pages of this sequence enter the tree */
     struct sampler *sampler;
     struct text_stream *text;
+    size_t n_draft;            /* tokens guessed behind n_tokens, verified in this tick */
+    struct lookup_match match; /* that they came from */
+    struct lookup lookup;
 };
 
 /* What the decoder of an encoder-decoder attends to; one for all sequences of a job. */
@@ -128,6 +132,8 @@ size_t sequence_needs(const struct sequence *s);
 /* Pages for the next n tokens, none shared that will be written to, and the state.  False when memory is
  * short; what was taken stays. */
 bool sequence_take(struct sequence *s, size_t n);
+/* Gives back pages behind those that its tokens need. */
+void sequence_trim(struct sequence *s);
 /* Tokens that are still to be computed as prompt; of an encoder-decoder none, its prompt is the source. */
 size_t sequence_prompt_left(const struct sequence *s);
 /* Finds what an earlier sequence left; at least one token stays to be computed.  Where prompt rows get other

@@ -91,6 +91,12 @@ bool sequence_take(struct sequence *s, size_t n)
     return true;
 }
 
+void sequence_trim(struct sequence *s)
+{
+    while (s->n_pages > pages_for(s->n_tokens))
+        kv_page_unref(s->pages[--s->n_pages]);
+}
+
 size_t sequence_prompt_left(const struct sequence *s)
 {
     const struct job *j = s->job;

@@ -18,6 +18,7 @@
 #include "engine/schedule/beams.h"
 #include "engine/schedule/encode.h"
 #include "engine/schedule/policy.h"
+#include "engine/schedule/speculate.h"
 
 enum { IDLE_WAIT_NS = 100000000 };
 enum { LANE_DECODERS, LANE_ENCODERS, LANES };
@@ -623,13 +624,57 @@ static bool same_batch(const struct job *a, const struct job *b)
            (work != WORK_ENCODE || encode_output_of(a) == encode_output_of(b));
 }
 
+/* Streams guess ahead where rows and memory are left. */
+static void speculate(struct scheduler *s, size_t n)
+{
+    size_t left = s->options.batch_tokens;
+    for (size_t i = 0; i < n; i++)
+        speculation_begin(&s->runnable[i]->job->served->speculation);
+    for (size_t i = 0; i < n; i++) {
+        speculation_add_rows(&s->runnable[i]->job->served->speculation, s->takes[i]);
+        left -= s->takes[i] < left ? s->takes[i] : left;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct sequence *q = s->runnable[i];
+        if (s->takes[i] == 0 || !s->states[i].decoding || q->job->beams ||
+            !model_can_speculate(q->job->served->model))
+            continue;
+        sequence_speculate(q, s->options.speculation < left ? s->options.speculation : left);
+        s->takes[i] += q->n_draft;
+        left -= q->n_draft;
+    }
+}
+
+/* Rows of the group, 0 when there are other than streams'. */
+static size_t stream_rows(const struct scheduler *s, size_t n)
+{
+    size_t rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s->group[i].take != 1 + s->group[i].sequence->n_draft)
+            return 0;
+        rows += s->group[i].take;
+    }
+    return rows;
+}
+
+static void run_forward(struct scheduler *s, struct served_model *m, size_t n)
+{
+    size_t rows = stream_rows(s, n);
+    uint64_t begin = clock_ns();
+    struct batch_result done = batch_run(s->runner, m, s->group, n, keeps_prefixes(s, m));
+    if (rows > 0)
+        speculation_measure(&m->speculation, rows, clock_ns() - begin);
+    s->counted.prompt_tokens += done.prompt_tokens;
+    s->counted.generated_tokens += done.generated_tokens;
+    s->counted.drafted_tokens += done.drafted_tokens;
+    s->counted.accepted_tokens += done.accepted_tokens;
+}
+
 static void run_group(struct scheduler *s, size_t n)
 {
     struct job *j = s->group[0].sequence->job;
     if (job_work(j) == WORK_FORWARD) {
-        struct batch_result done = batch_run(s->runner, j->served, s->group, n, keeps_prefixes(s, j->served));
-        s->counted.prompt_tokens += done.prompt_tokens;
-        s->counted.generated_tokens += done.generated_tokens;
+        run_forward(s, j->served, n);
     } else {
         s->counted.prompt_tokens += encode_run(s->encoder, j->served, s->group, n);
     }
@@ -686,6 +731,8 @@ static bool tick(struct scheduler *s)
     s->policy->plan(s->states, n, s->options.batch_tokens, s->takes);
     for (size_t i = 0; i < n; i++)
         take_pages(s, i, n);
+    if (s->options.speculation > 0)
+        speculate(s, n);
     run_batches(s, n);
     measure(s, clock_ns() - begin, s->counted.prompt_tokens + s->counted.generated_tokens - tokens);
     return true;

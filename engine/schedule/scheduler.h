@@ -4,7 +4,8 @@
  * wait as followers until the first has read the prompt, then share its pages; so do beams.  Encoders run
  * whole, once; an encoder-decoder's source runs so before its first token.
  * Files: scheduler.c the thread, queue and tick; job.c, check.c, memory.c jobs and sequences; batch.c a
- * decoder's work in a tick, with beams.c and pooling.c; encode.c an encoder's; policy*.c what runs next. */
+ * decoder's work in a tick, with beams.c, pooling.c and speculate.c; encode.c an encoder's; policy*.c what
+ * runs next. */
 #ifndef LOQUAT_SCHEDULE_SCHEDULER_H
 #define LOQUAT_SCHEDULE_SCHEDULER_H
 
@@ -22,6 +23,12 @@ struct tokenizer;
 struct kv_cache;
 struct prefix_tree;
 
+/* What a tick's rows cost and bring (speculate.h). */
+struct speculation {
+    double weight, rows, ns, rows_rows, rows_ns; /* faded sums over ticks of streams alone */
+    double tick_rows, tick_tokens;               /* rows of this tick, tokens that they may bring */
+};
+
 /* A loaded model as the scheduler sees it.  cache and prefixes are made by the scheduler's thread, where the
  * model needs them. */
 struct served_model {
@@ -31,6 +38,7 @@ struct served_model {
     enum engine_pooling pooling; /* what ENGINE_POOLING_DEFAULT means; itself: mean, of a decoder the last */
     struct kv_cache *cache;
     struct prefix_tree *prefixes;
+    struct speculation speculation;
 };
 /* After scheduler_stop(), before scheduler_free(): what the scheduler made for it. */
 void served_model_release(struct served_model *m);
@@ -42,6 +50,7 @@ struct scheduler_options {
     size_t batch_tokens, max_sequences, queue_requests, queue_tokens;
     uint64_t queue_deadline_ns;
     bool prefix_reuse;
+    size_t speculation; /* tokens drafted at once for a sequence, at most; 0 = off */
 };
 
 int scheduler_create(const struct scheduler_options *o, struct scheduler **out, struct error *e);

@@ -264,7 +264,8 @@ static inline void bench_open(uint64_t kv_memory, size_t batch_tokens)
                                         .queue_requests = 10000,
                                         .queue_tokens = 10000000,
                                         .queue_deadline_ns = UINT64_C(60000000000),
-                                        .prefix_reuse = true};
+                                        .prefix_reuse = true,
+                                        .speculation = 16};
     ck_assert_int_eq(scheduler_create(&o, &bench, &e), 0);
 }
 

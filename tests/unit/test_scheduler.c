@@ -1,6 +1,7 @@
 /* test_scheduler.c - the scheduler with a model that has no weights but reads its pages.
  * The fake family writes each token into its place in the pages and derives the next token from every token
- * it finds there, so a wrong page, a missed copy, a stale prefix or a lost row changes the answer.  What each
+ * it finds there, so a wrong page, a missed copy, a stale prefix or a lost row changes the answer.  With a
+ * period its text repeats itself most of the time, so that there is something to guess.  What each
  * prompt must give is computed here in a few lines, and compared under batching, preemption, prefixes and
  * choices.  With a kernel set that computes prompts otherwise than generated tokens a place tells which of
  * the two its token was computed as. */
@@ -27,15 +28,34 @@ enum { VOCABULARY = BYTE_VOCABULARY_SIZE, CONTEXT = 2048 };
 static atomic_size_t forward_rows;
 static atomic_uint slow_us;
 
-static int32_t next_token(uint64_t hash)
+static size_t period; /* 0: no token has to do with an earlier one */
+
+/* What follows n tokens that come to `hash`; `earlier`: what stands `period` before, where there is such a
+ * place.  Three times of four the text repeats itself there. */
+static int32_t next_token(uint64_t hash, size_t n, int32_t earlier)
 {
+    if (period > 0 && n >= period && hash / VOCABULARY % 4 > 0)
+        return earlier;
     return (int32_t)(hash % (VOCABULARY - 1)); /* never the end token */
 }
+
+/* Index of what stands `period` before the token that follows n, or of some token. */
+static size_t earlier_than(size_t n)
+{
+    return period > 0 && n >= period ? n - period : 0;
+}
+
+enum { GENERATED = 1 << 30 };
 
 /* What a place holds. */
 static uint64_t place_of(int32_t token, bool generated)
 {
-    return (uint64_t)(uint32_t)token | (generated ? 1u << 30 : 0);
+    return (uint64_t)(uint32_t)token | (generated ? GENERATED : 0);
+}
+
+static int32_t in_place(void *const *pages, size_t position)
+{
+    return ((int32_t *)pages[position / KV_PAGE_TOKENS])[position % KV_PAGE_TOKENS];
 }
 
 static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
@@ -54,11 +74,11 @@ static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
             if (logit == b->n_logit_rows || b->logit_rows[logit] != row)
                 continue;
             for (size_t p = 0; p <= position; p++)
-                hash =
-                    hash_mix(hash, (uint64_t)((int32_t *)s->pages[p / KV_PAGE_TOKENS])[p % KV_PAGE_TOKENS]);
+                hash = hash_mix(hash, (uint64_t)in_place(s->pages, p));
+            int32_t earlier = in_place(s->pages, earlier_than(position + 1)) & ~GENERATED;
             float *logits = b->logits + logit++ * VOCABULARY;
             memset(logits, 0, VOCABULARY * sizeof *logits);
-            logits[next_token(hash)] = 10;
+            logits[next_token(hash, position + 1, earlier)] = 10;
         }
     }
     ck_assert_uint_eq(logit, b->n_logit_rows);
@@ -85,14 +105,14 @@ static struct model fake_model = {
 
 static bool prompt_differs; /* in the scheduler that is open */
 
-static void expect_tokens(const int32_t *prompt, size_t n_prompt, int32_t *out, size_t n)
+/* Writes the `more` tokens that follow the prompt text[0 .. n). */
+static void continue_text(int32_t *text, size_t n, size_t more)
 {
     uint64_t hash = 0;
-    for (size_t i = 0; i < n_prompt; i++)
-        hash = hash_mix(hash, place_of(prompt[i], false));
-    for (size_t i = 0; i < n; i++) {
-        out[i] = next_token(hash);
-        hash = hash_mix(hash, place_of(out[i], prompt_differs));
+    for (size_t i = 0; i < n + more; i++) {
+        if (i >= n)
+            text[i] = next_token(hash, i, text[earlier_than(i)]);
+        hash = hash_mix(hash, place_of(text[i], prompt_differs && i >= n));
     }
 }
 
@@ -134,6 +154,7 @@ static void open_scheduler_with(struct scheduler_options o, bool differs)
     generation_rules_init(&served.rules);
     slow_us = 0;
     forward_rows = 0;
+    period = 0;
     ck_assert_int_eq(scheduler_create(&o, &scheduler, &e), 0);
 }
 
@@ -243,14 +264,14 @@ static void submit(struct engine_job *job)
 static void check_answer(const struct answer *a, size_t n_prompt, size_t shared, uint64_t seed,
                          size_t max_tokens, unsigned choices)
 {
-    int32_t prompt[MOST_TOKENS * 4], expected[MOST_TOKENS];
-    make_prompt(prompt, n_prompt, shared, seed);
-    expect_tokens(prompt, n_prompt, expected, max_tokens);
+    int32_t text[MOST_TOKENS * 5];
+    make_prompt(text, n_prompt, shared, seed);
+    continue_text(text, n_prompt, max_tokens);
     ck_assert_int_eq(a->error, ERROR_NONE);
     for (unsigned c = 0; c < choices; c++) {
         ck_assert_uint_eq(a->n[c], max_tokens);
         ck_assert_int_eq(a->finish[c], ENGINE_FINISH_LENGTH);
-        ck_assert_mem_eq(a->tokens[c], expected, max_tokens * sizeof *expected);
+        ck_assert_mem_eq(a->tokens[c], text + n_prompt, max_tokens * sizeof *text);
     }
     ck_assert_uint_eq(a->usage.prompt_tokens, n_prompt);
     ck_assert_uint_eq(a->usage.completion_tokens, max_tokens * choices);
@@ -267,10 +288,11 @@ static struct engine_stats stats(void)
 
 enum { CROWD = 100 };
 
-static void run_crowd(struct scheduler_options o, unsigned choices, bool differs)
+static void run_crowd_repeating(struct scheduler_options o, unsigned choices, bool differs, size_t repeats)
 {
     static struct answer answers[CROWD];
     open_scheduler_with(o, differs);
+    period = repeats;
     for (size_t i = 0; i < CROWD; i++) {
         struct engine_job job = make_job(&answers[i], 40 + i * 7 % 300, i % 3 ? 100 : 0, i, 1 + i % 90);
         job.choices = choices;
@@ -280,6 +302,11 @@ static void run_crowd(struct scheduler_options o, unsigned choices, bool differs
         wait_final(&answers[i]);
         check_answer(&answers[i], 40 + i * 7 % 300, i % 3 ? 100 : 0, i, 1 + i % 90, choices);
     }
+}
+
+static void run_crowd(struct scheduler_options o, unsigned choices, bool differs)
+{
+    run_crowd_repeating(o, choices, differs, 0);
 }
 
 START_TEST(a_crowd_gets_the_answers_of_each_alone)
@@ -344,31 +371,34 @@ START_TEST(a_shared_prefix_is_computed_once)
 }
 END_TEST
 
-/* A conversation: the second prompt goes on after the first answer. */
+/* A conversation: the second prompt goes on after the first answer.  Returns its length. */
+static size_t make_conversation(int32_t *text, size_t n_prompt, uint64_t seed, size_t n_answer, size_t n_more)
+{
+    size_t n = n_prompt + n_answer + n_more;
+    make_prompt(text, n, 0, seed + 1);
+    make_prompt(text, n_prompt, 0, seed);
+    continue_text(text, n_prompt, n_answer);
+    return n;
+}
+
 static void ask_on(struct answer *a, size_t n_prompt, uint64_t seed, size_t n_answer, size_t n_more,
                    size_t max_tokens)
 {
-    int32_t prompt[MOST_TOKENS * 4], answered[MOST_TOKENS];
-    size_t n = n_prompt + n_answer + n_more;
-    make_prompt(prompt, n_prompt, 0, seed);
-    expect_tokens(prompt, n_prompt, answered, n_answer);
-    struct engine_job job = make_job(a, n, 0, seed + 1, max_tokens);
-    memcpy(job.prompt, prompt, n_prompt * sizeof *prompt);
-    memcpy(job.prompt + n_prompt, answered, n_answer * sizeof *answered);
+    int32_t text[MOST_TOKENS * 4];
+    size_t n = make_conversation(text, n_prompt, seed, n_answer, n_more);
+    struct engine_job job = make_job(a, n, 0, 0, max_tokens);
+    memcpy(job.prompt, text, n * sizeof *text);
     submit(&job);
 }
 
 static void check_on(const struct answer *a, size_t n_prompt, uint64_t seed, size_t n_answer, size_t n_more,
                      size_t max_tokens)
 {
-    int32_t prompt[MOST_TOKENS * 4], expected[MOST_TOKENS];
-    make_prompt(prompt, n_prompt + n_answer + n_more, 0, seed + 1);
-    make_prompt(prompt, n_prompt, 0, seed);
-    expect_tokens(prompt, n_prompt, expected, n_answer);
-    memcpy(prompt + n_prompt, expected, n_answer * sizeof *expected);
-    expect_tokens(prompt, n_prompt + n_answer + n_more, expected, max_tokens);
+    int32_t text[MOST_TOKENS * 4];
+    size_t n = make_conversation(text, n_prompt, seed, n_answer, n_more);
+    continue_text(text, n, max_tokens);
     ck_assert_uint_eq(a->n[0], max_tokens);
-    ck_assert_mem_eq(a->tokens[0], expected, max_tokens * sizeof *expected);
+    ck_assert_mem_eq(a->tokens[0], text + n, max_tokens * sizeof *text);
 }
 
 START_TEST(what_was_generated_is_a_prefix_only_where_prompts_are_computed_alike)
@@ -404,6 +434,72 @@ START_TEST(a_preempted_answer_is_not_continued_from_someones_prompt)
     ck_assert_uint_gt(stats().preemptions, 0);
     check_on(&older, 70, 7, 100, 20, 200);
     check_answer(&younger, 70, 0, 7, 150, 1);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(guessed_tokens_save_ticks_and_change_nothing)
+{
+    static struct answer a;
+    struct scheduler_options o = default_options();
+    o.speculation = 8;
+    open_scheduler_with(o, _i == 1);
+    period = 40;
+    struct engine_job job = make_job(&a, 100, 0, 1, 400);
+    submit(&job);
+    wait_final(&a);
+    check_answer(&a, 100, 0, 1, 400, 1);
+    struct engine_stats s = stats();
+    ck_assert_uint_eq(s.generated_tokens, 400);
+    ck_assert_uint_gt(s.accepted_tokens, 0);
+    ck_assert_uint_gt(s.drafted_tokens, s.accepted_tokens);  /* some were wrong, and taken back */
+    ck_assert_uint_eq(s.ticks, 2 + 399 - s.accepted_tokens); /* two read the prompt */
+    ck_assert_uint_eq(forward_rows, 100 + 399 + s.drafted_tokens - s.accepted_tokens);
+    ck_assert_uint_eq(s.kv_bytes_used, 0);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(nothing_is_guessed_when_told_so_or_where_nothing_repeats)
+{
+    static struct answer a;
+    open_scheduler(default_options());
+    period = 40;
+    struct engine_job job = make_job(&a, 100, 0, 1, 400);
+    submit(&job);
+    wait_final(&a);
+    check_answer(&a, 100, 0, 1, 400, 1);
+    ck_assert_uint_eq(stats().drafted_tokens, 0);
+    close_scheduler();
+    struct scheduler_options o = default_options();
+    o.speculation = 8;
+    open_scheduler(o);
+    job = make_job(&a, 100, 0, 1, 400);
+    submit(&job);
+    wait_final(&a);
+    check_answer(&a, 100, 0, 1, 400, 1);
+    ck_assert_uint_lt(stats().drafted_tokens, 40);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(a_crowd_that_guesses_gets_the_answers_of_each_alone)
+{
+    struct scheduler_options o = default_options();
+    o.speculation = 16;
+    run_crowd_repeating(o, 1, _i == 1, 30);
+    ck_assert_uint_gt(stats().accepted_tokens, 0);
+    ck_assert_uint_eq(stats().kv_bytes_used, 0);
+    close_scheduler();
+    run_crowd_repeating(o, 3, _i == 1, 70);
+    ck_assert_uint_gt(stats().accepted_tokens, 0);
+    close_scheduler();
+    o.kv_memory = 20 * model_page_bytes(&fake_model.shape, DTYPE_F32);
+    o.batch_tokens = 24;
+    run_crowd_repeating(o, 1, _i == 1, 30);
+    ck_assert_uint_gt(stats().preemptions, 0);
+    ck_assert_uint_gt(stats().accepted_tokens, 0);
+    ck_assert_uint_eq(stats().kv_bytes_used, 0);
     close_scheduler();
 }
 END_TEST
@@ -678,6 +774,9 @@ int main(void)
     tcase_add_test(c, a_shared_prefix_is_computed_once);
     tcase_add_loop_test(c, what_was_generated_is_a_prefix_only_where_prompts_are_computed_alike, 0, 2);
     tcase_add_loop_test(c, a_preempted_answer_is_not_continued_from_someones_prompt, 0, 2);
+    tcase_add_loop_test(c, guessed_tokens_save_ticks_and_change_nothing, 0, 2);
+    tcase_add_test(c, nothing_is_guessed_when_told_so_or_where_nothing_repeats);
+    tcase_add_loop_test(c, a_crowd_that_guesses_gets_the_answers_of_each_alone, 0, 2);
     tcase_add_test(c, salts_do_not_share);
     tcase_add_test(c, prompt_logprobs_name_every_token_once);
     tcase_add_test(c, cancelling_frees_pages_in_queue_prefill_and_decode);
