@@ -222,7 +222,7 @@ int classify_advance(struct api_call *call, struct error *e)
     for (size_t i = 0; i < n; i++)
         TRY(c->chooses ? write_chosen(call, c, i, e) : write_result(call, c, i, e));
     buf_add_text(&call->out, "],\"usage\":");
-    wire_usage(&call->out, c->chooses ? &c->zero_shot.usage : &c->tasks.usage);
+    wire_usage(&call->out, c->chooses ? &c->zero_shot.usage : &c->tasks.usage, 0);
     buf_add_text(&call->out, "}");
     return 0;
 }

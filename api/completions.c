@@ -360,13 +360,13 @@ int completions_advance(struct api_call *call, struct error *e)
     if (call->n_jobs)
         return 0;
     if (call->stream) {
-        wire_stream_end(out, c->envelope, c->options.include_usage ? &c->answer.usage : NULL);
+        wire_stream_end(out, c->envelope, c->options.include_usage ? &c->answer.usage : NULL, 0);
         return 0;
     }
     buf_printf(out, "%s,\"choices\":[", c->envelope);
     write_all_choices(c, out);
     buf_add_text(out, "],\"usage\":");
-    wire_usage(out, &c->answer.usage);
+    wire_usage(out, &c->answer.usage, 0);
     buf_add_text(out, "}");
     return 0;
 }

@@ -209,7 +209,7 @@ int entities_advance(struct api_call *call, struct error *e)
         buf_add_text(&call->out, item->truncated ? "],\"truncated\":true}" : "]}");
     }
     buf_add_text(&call->out, "],\"usage\":");
-    wire_usage(&call->out, &t->tasks.usage);
+    wire_usage(&call->out, &t->tasks.usage, 0);
     buf_add_text(&call->out, "}");
     return 0;
 }

@@ -320,7 +320,7 @@ static int write_answer(struct api_call *call, struct extract *x, struct error *
     for (size_t i = 0; i < x->options.questions.n; i++)
         write_result(&call->out, x, i);
     buf_add_text(&call->out, "],\"usage\":");
-    wire_usage(&call->out, &x->usage);
+    wire_usage(&call->out, &x->usage, 0);
     buf_add_text(&call->out, "}");
     return call->out.failed ? error_no_memory(e) : 0;
 }

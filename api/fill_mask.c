@@ -200,7 +200,7 @@ int fill_mask_advance(struct api_call *call, struct error *e)
     for (size_t i = 0; i < f->tasks.n_items; i++)
         TRY(write_result(f, i, &call->out, e));
     buf_add_text(&call->out, "],\"usage\":");
-    wire_usage(&call->out, &f->tasks.usage);
+    wire_usage(&call->out, &f->tasks.usage, 0);
     buf_add_text(&call->out, "}");
     return 0;
 }

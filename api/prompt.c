@@ -3,13 +3,13 @@
 #include "api/prompt.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "api/fields.h"
-#include "api/jinja.h"
-#include "engine/base/json.h"
+#include "api/adapt.h"
+#include "api/messages.h"
 #include "engine/base/limits.h"
 #include "engine/base/log.h"
 
@@ -17,6 +17,7 @@ struct chat_model {
     struct chat_model *next;
     struct engine_model *model;
     struct jinja_template *template; /* NULL when chat is disabled */
+    struct template_traits traits;
     struct error why;
 };
 
@@ -65,8 +66,10 @@ static void compile_template(struct chat_model *m, const struct engine_model_inf
         log_info("model %s: no chat template, chat is disabled", info->name);
         return;
     }
-    if (jinja_compile(info->chat_template, strlen(info->chat_template), &m->template, &e) == 0)
+    if (jinja_compile(info->chat_template, strlen(info->chat_template), &m->template, &e) == 0) {
+        traits_find(m->template, info, &m->traits);
         return;
+    }
     error_set(&m->why, ERROR_UNSUPPORTED, "the chat template of model \"%.100s\" can't be run: %s",
               info->name, e.text);
     log_warning("model %s: chat is disabled, its template can't be run: %s", info->name, e.text);
@@ -97,7 +100,7 @@ static const struct chat_model *find_chat_model(struct api *api, const struct en
     return m;
 }
 
-static int find_template(struct api *api, struct engine_model *model, const struct jinja_template **out,
+static int find_template(struct api *api, struct engine_model *model, const struct chat_model **out,
                          struct error *e)
 {
     const struct chat_model *m = find_chat_model(api, model);
@@ -108,164 +111,95 @@ static int find_template(struct api *api, struct engine_model *model, const stru
         error_param(e, ERROR_UNSUPPORTED, "model", "%s", m->why.text);
         return -1;
     }
-    *out = m->template;
+    *out = m;
     return 0;
 }
 
 int prompt_chat_ready(struct api *api, struct engine_model *model, struct error *e)
 {
-    const struct jinja_template *unused;
+    const struct chat_model *unused;
     return find_template(api, model, &unused, e);
 }
 
-/* ---- reading messages ----------------------------------------------------------------------- */
-
-struct message {
-    struct engine_text role;
-    const json_t *content;
-    struct engine_text name, tool_call_id;
-};
-
-#define AT(member) offsetof(struct message, member)
-
-static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", NULL};
-
-static const struct field message_rows[] = {
-    {.name = "role",
-     .type = FIELD_STRING,
-     .offset = AT(role),
-     .one_of = roles,
-     .required = true,
-     .help = "who speaks; developer is another name of system"},
-    {.name = "content",
-     .type = FIELD_JSON,
-     .offset = AT(content),
-     .kinds = FIELD_KIND_STRING | FIELD_KIND_ARRAY,
-     .required = true,
-     .help = "text, or a list of parts {type: \"text\", text}, which are joined by newlines"},
-    {.name = "name", .type = FIELD_STRING, .offset = AT(name), .help = "given to the template"},
-    {.name = "tool_call_id",
-     .type = FIELD_STRING,
-     .offset = AT(tool_call_id),
-     .help = "given to the template"},
-    FIELD_REFUSED("tool_calls", "[[]]", "tools are not offered here"),
-    FIELD_REFUSED("function_call", "[]", "tools are not offered here"),
-    FIELD_REFUSED("audio", "[]", "messages are text"),
-    FIELD_REFUSED("refusal", "[\"\"]", "templates have no place for it"),
-    FIELD_HARMLESS("annotations", "has no effect: they describe a text, and are not part of it"),
-};
-static const struct field_group message_groups[] = {FIELD_GROUP(message_rows, 0)};
-static const struct field_table message_table = FIELD_TABLE(message_groups, sizeof(struct message));
-
-struct part {
-    struct engine_text type, text;
-};
-
-static const char *const part_types[] = {"text", NULL};
-
-static const struct field part_rows[] = {
-    {.name = "type",
-     .type = FIELD_STRING,
-     .offset = offsetof(struct part, type),
-     .one_of = part_types,
-     .required = true,
-     .help = "text is the only kind that a language model reads"},
-    {.name = "text",
-     .type = FIELD_STRING,
-     .offset = offsetof(struct part, text),
-     .required = true,
-     .help = "the part's text"},
-    FIELD_HARMLESS("cache_control", "has no effect: equal beginnings of prompts are found without it"),
-};
-static const struct field_group part_groups[] = {FIELD_GROUP(part_rows, 0)};
-static const struct field_table part_table = FIELD_TABLE(part_groups, sizeof(struct part));
-
-/* An image part has fields of its own; its type is what should be told about. */
-static int check_part_type(const json_t *part, const char *prefix, struct error *e)
+const struct template_traits *prompt_traits(struct api *api, struct engine_model *model)
 {
-    const char *type = json_string_value(json_object_get(part, "type"));
-    char name[80];
-    if (!type || strcmp(type, "text") == 0)
-        return 0;
-    snprintf(name, sizeof name, "%stype", prefix);
-    return error_param(e, ERROR_UNSUPPORTED, name,
-                       "%s: parts of type \"%.64s\" are not supported, only \"text\"", name, type);
+    const struct chat_model *m = find_chat_model(api, model);
+    return m && m->template ? &m->traits : NULL;
 }
 
-static int join_parts(const json_t *parts, const char *message, struct arena *arena, json_t **out,
+bool prompt_uses(struct api *api, struct engine_model *model, const char *name)
+{
+    const struct chat_model *m = find_chat_model(api, model);
+    return m && m->template && jinja_uses(m->template, name);
+}
+
+/* ---- variables ------------------------------------------------------------------------------ */
+
+/* What a request may not set by another name: the server does. */
+static const char *const reserved[] = {
+    "messages",  "tools",     "documents", "add_generation_prompt", "continue_final_message",
+    "bos_token", "eos_token", NULL};
+
+static int check_argument(const struct chat_model *m, const char *name, struct error *e)
+{
+    char param[64];
+    snprintf(param, sizeof param, "chat_template_kwargs.%.40s", name);
+    for (const char *const *r = reserved; *r; r++) {
+        if (strcmp(*r, name) == 0)
+            return error_param(e, ERROR_INVALID_REQUEST, param, "chat_template_kwargs can't set \"%s\"",
+                               name);
+    }
+    if (jinja_uses(m->template, name))
+        return 0;
+    return error_param(e, ERROR_UNSUPPORTED, param,
+                       "the chat template of this model has no variable \"%.64s\" (chat_template_kwargs)",
+                       name);
+}
+
+static int add_arguments(const struct chat_model *m, const json_t *arguments, json_t *user, struct error *e)
+{
+    const char *name;
+    json_t *value;
+    if (json_object_size(arguments) > LIMIT_TEMPLATE_ARGUMENTS)
+        return error_param(e, ERROR_INVALID_REQUEST, "chat_template_kwargs",
+                           "chat_template_kwargs may hold at most %d variables", LIMIT_TEMPLATE_ARGUMENTS);
+    json_object_foreach((json_t *)arguments, name, value)
+    {
+        TRY(check_argument(m, name, e));
+        if (json_object_set(user, name, value) < 0)
+            return error_no_memory(e);
+    }
+    return 0;
+}
+
+/* A template that knows no degrees may still know whether to think at all. */
+static int add_effort(const struct chat_model *m, const struct engine_text *effort, json_t *user,
                       struct error *e)
 {
-    struct buf text;
-    buf_init(&text, LIMIT_REQUEST_ARENA);
-    for (size_t i = 0; i < json_array_size(parts); i++) {
-        struct part part;
-        char prefix[64];
-        const json_t *item = json_array_get(parts, i);
-        snprintf(prefix, sizeof prefix, "%scontent[%zu].", message, i);
-        if (check_part_type(item, prefix, e) < 0 ||
-            fields_read(&part_table, item, prefix, arena, &part, e) < 0) {
-            buf_free(&text);
-            return -1;
-        }
-        buf_add_text(&text, i ? "\n" : "");
-        buf_add(&text, part.text.bytes, part.text.len);
+    if (!effort->bytes)
+        return 0;
+    json_t *value = NULL;
+    const char *name = "reasoning_effort";
+    if (jinja_uses(m->template, name)) {
+        value = json_stringn(effort->bytes, effort->len);
+    } else if (strcmp(effort->bytes, "none") == 0 && jinja_uses(m->template, "enable_thinking")) {
+        name = "enable_thinking";
+        value = json_false();
+    } else {
+        return error_param(e, ERROR_UNSUPPORTED, name,
+                           "reasoning_effort is not supported: this model's chat template does not use it");
     }
-    *out = text.failed ? NULL : json_stringn(text.data ? text.data : "", text.len);
-    buf_free(&text);
-    return *out ? 0 : error_no_memory(e);
+    return json_object_set_new(user, name, value) < 0 ? error_no_memory(e) : 0;
 }
 
-/* json_object_set_new() takes the value also when it fails, and says so for a NULL value. */
-static int set(json_t *object, const char *key, json_t *value, struct error *e)
+static int add_documents(const struct chat_model *m, const json_t *documents, json_t *user, struct error *e)
 {
-    return json_object_set_new(object, key, value) < 0 ? error_no_memory(e) : 0;
-}
-
-static int set_text(json_t *object, const char *key, const struct engine_text *text, struct error *e)
-{
-    return text->bytes ? set(object, key, json_stringn(text->bytes, text->len), e) : 0;
-}
-
-static int fill_message(json_t *out, const struct message *m, const char *prefix, struct arena *arena,
-                        struct error *e)
-{
-    json_t *content = NULL;
-    bool developer = strcmp(m->role.bytes, "developer") == 0;
-    TRY(set(out, "role", json_string(developer ? "system" : m->role.bytes), e));
-    if (json_is_string(m->content))
-        content = json_incref((json_t *)m->content);
-    else
-        TRY(join_parts(m->content, prefix, arena, &content, e));
-    TRY(set(out, "content", content, e));
-    TRY(set_text(out, "name", &m->name, e));
-    return set_text(out, "tool_call_id", &m->tool_call_id, e);
-}
-
-/* A new list in the shape that templates expect. */
-static int read_messages(const json_t *messages, struct arena *arena, json_t **out, struct error *e)
-{
-    if (json_array_size(messages) == 0)
-        return error_param(e, ERROR_INVALID_REQUEST, "messages",
-                           "messages must be a list of at least one message");
-    json_t *list = json_array();
-    for (size_t i = 0; i < json_array_size(messages); i++) {
-        struct message m;
-        char prefix[32];
-        snprintf(prefix, sizeof prefix, "messages[%zu].", i);
-        json_t *message = json_object();
-        if (json_array_append_new(list, message) < 0) {
-            error_no_memory(e);
-            goto fail;
-        }
-        if (fields_read(&message_table, json_array_get(messages, i), prefix, arena, &m, e) < 0 ||
-            fill_message(message, &m, prefix, arena, e) < 0)
-            goto fail;
-    }
-    *out = list;
-    return 0;
-fail:
-    json_decref(list);
-    return -1;
+    if (json_array_size(documents) == 0)
+        return json_object_set_new(user, "documents", json_null());
+    if (!m->traits.documents)
+        return error_param(e, ERROR_UNSUPPORTED, "documents",
+                           "documents are not supported: this model's chat template does not use them");
+    return json_object_set(user, "documents", (json_t *)documents) < 0 ? error_no_memory(e) : 0;
 }
 
 /* ---- rendering ------------------------------------------------------------------------------ */
@@ -275,6 +209,8 @@ struct rendered {
     struct engine_span *literal; /* malloc'ed */
     size_t n_literal;
 };
+
+static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", NULL};
 
 /* Many templates build a special token around the role ('<|' + role + '|>').  A role is one of our own words,
  * so a span that is nothing but that word is no stranger's text. */
@@ -301,30 +237,67 @@ static int keep_literals(struct rendered *r, const struct jinja_span *spans, siz
     return 0;
 }
 
-static int make_context(const struct engine_model_info *info, json_t *messages, json_t **user,
-                        json_t **trusted, struct error *e)
+/* Absent lists are there as none, as transformers passes them. */
+static int make_context(const struct chat_model *m, const struct prompt_request *r, json_t *messages,
+                        json_t **user, json_t **trusted, struct error *e)
 {
-    *user = json_pack("{s:O,s:b}", "messages", messages, "add_generation_prompt", 1);
+    const struct engine_model_info *info = engine_model_info(m->model);
+    json_t *tools = m->traits.tools ? (json_t *)r->tools : NULL;
+    *user = json_pack("{s:O,s:O?,s:b}", "messages", messages, "tools", tools, "add_generation_prompt",
+                      !r->no_generation_prompt && !r->continue_final);
     *trusted = json_pack("{s:s,s:s}", "bos_token", info->bos_text, "eos_token", info->eos_text);
-    return *user && *trusted
-               ? 0
-               : error_set(e, ERROR_UNSUPPORTED, "the names of the begin and end tokens are no text");
+    if (!*user || !*trusted)
+        return error_set(e, ERROR_UNSUPPORTED, "the names of the begin and end tokens are no text");
+    TRY(add_documents(m, r->documents, *user, e));
+    TRY(add_arguments(m, r->arguments, *user, e));
+    return add_effort(m, &r->effort, *user, e);
 }
 
-static int render(const struct jinja_template *template, const struct engine_model_info *info,
-                  json_t *messages, struct rendered *r, struct error *e)
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+/* Cuts the output behind the last place where the last message's text stands, white space at its edges aside:
+ * templates trim. */
+static int cut_behind_last(struct rendered *r, const json_t *messages, struct error *e)
+{
+    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const json_t *content = json_object_get(last, "content");
+    const char *text = json_string_value(content);
+    size_t len = json_string_length(content);
+    while (len > 0 && is_space(text[len - 1]))
+        len--;
+    for (; len > 0 && is_space(*text); len--)
+        text++;
+    for (size_t at = r->text.len - (len < r->text.len ? len : r->text.len) + 1; len > 0 && at-- > 0;) {
+        if (r->text.len - at >= len && memcmp(r->text.data + at, text, len) == 0) {
+            r->text.len = at + len;
+            return 0;
+        }
+    }
+    return error_param(
+        e, ERROR_UNSUPPORTED, "continue_final_message",
+        "the chat template does not write the last message as it is, so it can't be continued");
+}
+
+static int render(const struct chat_model *m, const struct prompt_request *request, json_t *messages,
+                  struct rendered *r, struct error *e)
 {
     json_t *user = NULL, *trusted = NULL;
     struct jinja_span *spans = NULL;
     size_t n_spans = 0;
     struct jinja_options options = {.now = (int64_t)time(NULL)};
-    int result = make_context(info, messages, &user, &trusted, e);
-    if (result == 0)
-        result = jinja_render(template, user, trusted, &options, &r->text, &spans, &n_spans, e);
+    int result = make_context(m, request, messages, &user, &trusted, e);
+    if (result == 0) {
+        result = jinja_render(m->template, user, trusted, &options, &r->text, &spans, &n_spans, e);
+        if (result < 0 && e && e->kind == ERROR_INVALID_REQUEST)
+            error_prefix(e, "the chat template of model \"%.100s\"", engine_model_info(m->model)->name);
+    }
     if (result == 0)
         result = keep_literals(r, spans, n_spans, e);
-    else if (e && e->kind == ERROR_INVALID_REQUEST)
-        error_prefix(e, "the chat template of model \"%.100s\"", info->name);
+    if (result == 0 && request->continue_final)
+        result = cut_behind_last(r, messages, e);
     free(spans);
     json_decref(user);
     json_decref(trusted);
@@ -340,36 +313,53 @@ static bool begins_with_bos(const struct rendered *r, const char *bos)
     return len > 0 && !users && r->text.len >= len && memcmp(r->text.data, bos, len) == 0;
 }
 
-/* Takes a list in the templates' shape. */
-static int messages_to_ids(struct api *api, struct engine_model *model, json_t *messages, int32_t **ids,
-                           size_t *n, struct error *e)
+/* Takes a list in the template's shape. */
+static int to_ids(const struct chat_model *m, const struct prompt_request *request, json_t *messages,
+                  struct prompt *out, struct error *e)
 {
-    const struct engine_model_info *info = engine_model_info(model);
-    const struct jinja_template *template = NULL;
-    TRY(find_template(api, model, &template, e));
+    const struct engine_model_info *info = engine_model_info(m->model);
+    const struct reasoning_marks *marks = m->traits.reasoning;
     struct rendered r = {0};
     buf_init(&r.text, LIMIT_TEMPLATE_OUTPUT);
-    int result = render(template, info, messages, &r, e);
+    int result = render(m, request, messages, &r, e);
     if (result == 0) {
+        const char *text = r.text.data ? r.text.data : "";
         unsigned flags =
             ENGINE_PARSE_SPECIAL | (begins_with_bos(&r, info->bos_text) ? 0 : ENGINE_ADD_SPECIAL);
-        result = engine_tokenize(engine_model_vocabulary(model), r.text.data ? r.text.data : "", r.text.len,
-                                 flags, r.literal, r.n_literal, ids, n, e);
+        while (r.n_literal && r.literal[r.n_literal - 1].start >= r.text.len)
+            r.n_literal--;
+        if (r.n_literal && r.literal[r.n_literal - 1].end > r.text.len)
+            r.literal[r.n_literal - 1].end = r.text.len;
+        out->thinking = marks && reasoning_is_open(marks, text, r.text.len);
+        result = engine_tokenize(engine_model_vocabulary(m->model), text, r.text.len, flags, r.literal,
+                                 r.n_literal, &out->ids, &out->n, e);
     }
     free(r.literal);
     buf_free(&r.text);
     return result;
 }
 
-int prompt_from_messages(struct api *api, struct engine_model *model, const json_t *messages,
-                         struct arena *arena, int32_t **ids, size_t *n, struct error *e)
+int prompt_render(struct api *api, struct engine_model *model, const struct prompt_request *request,
+                  struct prompt *out, struct error *e)
 {
-    json_t *list = NULL;
-    TRY(prompt_chat_ready(api, model, e));
-    TRY(read_messages(messages, arena, &list, e));
-    int result = messages_to_ids(api, model, list, ids, n, e);
-    json_decref(list);
+    const struct chat_model *m = NULL;
+    json_t *messages = NULL;
+    memset(out, 0, sizeof *out);
+    TRY(find_template(api, model, &m, e));
+    TRY(adapt_messages(&m->traits, request->messages, request->tools, &messages, e));
+    int result = to_ids(m, request, messages, out, e);
+    json_decref(messages);
     return result;
+}
+
+static int render_plain(struct api *api, struct engine_model *model, const json_t *messages, int32_t **ids,
+                        size_t *n, struct error *e)
+{
+    struct prompt prompt;
+    TRY(prompt_render(api, model, &(struct prompt_request){.messages = messages}, &prompt, e));
+    *ids = prompt.ids;
+    *n = prompt.n;
+    return 0;
 }
 
 int prompt_from_texts(struct api *api, struct engine_model *model, const struct prompt_message *messages,
@@ -385,7 +375,7 @@ int prompt_from_texts(struct api *api, struct engine_model *model, const struct 
     if (result < 0)
         error_set(e, ERROR_INVALID_REQUEST, "a message is no UTF-8");
     else
-        result = messages_to_ids(api, model, list, ids, n, e);
+        result = render_plain(api, model, list, ids, n, e);
     json_decref(list);
     return result;
 }
@@ -393,10 +383,16 @@ int prompt_from_texts(struct api *api, struct engine_model *model, const struct 
 int api_render_chat(struct api *api, struct engine_model *model, const json_t *messages, int32_t **ids,
                     size_t *n, struct error *e)
 {
+    json_t *list = NULL;
     struct arena *arena = arena_create(LIMIT_REQUEST_ARENA);
     if (!arena)
         return error_no_memory(e);
-    int result = prompt_from_messages(api, model, messages, arena, ids, n, e);
+    int result = prompt_chat_ready(api, model, e);
+    if (result == 0)
+        result = messages_read(messages, arena, &list, e);
+    if (result == 0)
+        result = render_plain(api, model, list, ids, n, e);
+    json_decref(list);
     arena_free(arena);
     return result;
 }

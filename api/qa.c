@@ -533,7 +533,7 @@ static void finish(struct api_call *call, struct qa *qa)
 {
     struct buf *out = &call->out;
     if (call->stream) {
-        wire_stream_end(out, qa->envelope, qa->options.include_usage ? &qa->usage : NULL);
+        wire_stream_end(out, qa->envelope, qa->options.include_usage ? &qa->usage : NULL, 0);
         return;
     }
     buf_printf(out, "%s,\"results\":[", qa->envelope);
@@ -542,7 +542,7 @@ static void finish(struct api_call *call, struct qa *qa)
         write_result(qa, i, out);
     }
     buf_add_text(out, "],\"usage\":");
-    wire_usage(out, &qa->usage);
+    wire_usage(out, &qa->usage, 0);
     buf_add_text(out, "}");
 }
 

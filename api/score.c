@@ -166,7 +166,7 @@ int score_advance(struct api_call *call, struct error *e)
     if (call->n_jobs)
         return 0;
     buf_add_text(&call->out, "],\"usage\":");
-    wire_usage(&call->out, &s->usage);
+    wire_usage(&call->out, &s->usage, 0);
     buf_add_text(&call->out, "}");
     return 0;
 }

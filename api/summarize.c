@@ -301,7 +301,7 @@ static void complete(struct api_call *call, struct summarize *s)
 {
     struct buf *out = &call->out;
     if (call->stream) {
-        wire_stream_end(out, s->envelope, s->options.include_usage ? &s->usage : NULL);
+        wire_stream_end(out, s->envelope, s->options.include_usage ? &s->usage : NULL, 0);
         return;
     }
     buf_printf(out, "%s,\"results\":[", s->envelope);
@@ -310,7 +310,7 @@ static void complete(struct api_call *call, struct summarize *s)
         write_result(&s->texts[i], i, out);
     }
     buf_add_text(out, "],\"usage\":");
-    wire_usage(out, &s->usage);
+    wire_usage(out, &s->usage, 0);
     buf_add_text(out, "}");
 }
 

@@ -377,7 +377,7 @@ static int write_answer(struct api_call *call, struct translate *t, struct error
     for (size_t i = 0; i < t->texts.n; i++)
         TRY(write_result(t, i, &at, &call->out, e));
     buf_add_text(&call->out, "],\"usage\":");
-    wire_usage(&call->out, &t->usage);
+    wire_usage(&call->out, &t->usage, 0);
     buf_add_text(&call->out, "}");
     return call->out.failed ? error_no_memory(e) : 0;
 }

@@ -47,6 +47,17 @@ void wire_finish_reason(struct buf *out, enum engine_finish finish)
                                                        : "null");
 }
 
+void wire_chat_finish(struct buf *out, enum chat_finish finish)
+{
+    static const char *const names[] = {
+        [CHAT_FINISH_NONE] = "null",
+        [CHAT_FINISH_STOP] = "\"stop\"",
+        [CHAT_FINISH_LENGTH] = "\"length\"",
+        [CHAT_FINISH_TOOL_CALLS] = "\"tool_calls\"",
+    };
+    buf_add_text(out, names[finish]);
+}
+
 void wire_token_ids(struct buf *out, const struct engine_token *tokens, size_t n)
 {
     buf_add_text(out, "[");
@@ -55,14 +66,14 @@ void wire_token_ids(struct buf *out, const struct engine_token *tokens, size_t n
     buf_add_text(out, "]");
 }
 
-void wire_usage(struct buf *out, const struct engine_usage *usage)
+void wire_usage(struct buf *out, const struct engine_usage *usage, size_t reasoning_tokens)
 {
     buf_printf(out,
                "{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
                "\"prompt_tokens_details\":{\"cached_tokens\":%zu},"
-               "\"completion_tokens_details\":{\"reasoning_tokens\":0}}",
+               "\"completion_tokens_details\":{\"reasoning_tokens\":%zu}}",
                usage->prompt_tokens, usage->completion_tokens,
-               usage->prompt_tokens + usage->completion_tokens, usage->cached_tokens);
+               usage->prompt_tokens + usage->completion_tokens, usage->cached_tokens, reasoning_tokens);
 }
 
 void wire_float(struct buf *out, double x)
@@ -73,11 +84,12 @@ void wire_float(struct buf *out, double x)
         buf_add_text(out, "null");
 }
 
-void wire_stream_end(struct buf *out, const char *envelope, const struct engine_usage *usage)
+void wire_stream_end(struct buf *out, const char *envelope, const struct engine_usage *usage,
+                     size_t reasoning_tokens)
 {
     if (usage) {
         buf_printf(out, "data: %s,\"choices\":[],\"usage\":", envelope);
-        wire_usage(out, usage);
+        wire_usage(out, usage, reasoning_tokens);
         buf_add_text(out, "}\n\n");
     }
     buf_add_text(out, "data: [DONE]\n\n");

@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "api/choice.h"
+#include "api/speech.h"
 
 /* {"id":"PREFIX-REQUESTID","object":…,"created":…,"model":…,"system_fingerprint":… without the closing brace.
  * Arena memory: made once in begin, written before every chunk. */
@@ -17,11 +18,14 @@ void wire_token_label(struct buf *out, const struct engine_vocabulary *v, int32_
 /* A number as short as a float comes back from; what is not finite becomes null. */
 void wire_float(struct buf *out, double x);
 void wire_finish_reason(struct buf *out, enum engine_finish finish); /* "stop", "length" or null */
+void wire_chat_finish(struct buf *out, enum chat_finish finish);     /* also "tool_calls" */
 void wire_token_ids(struct buf *out, const struct engine_token *tokens, size_t n);
-void wire_usage(struct buf *out, const struct engine_usage *usage);
+/* reasoning_tokens: those of usage->completion_tokens that are no answer. */
+void wire_usage(struct buf *out, const struct engine_usage *usage, size_t reasoning_tokens);
 
 /* The last events of a stream: a chunk with the usage unless it is NULL, and [DONE]. */
-void wire_stream_end(struct buf *out, const char *envelope, const struct engine_usage *usage);
+void wire_stream_end(struct buf *out, const char *envelope, const struct engine_usage *usage,
+                     size_t reasoning_tokens);
 
 /* {"content":[{token,logprob,bytes,top_logprobs}],"refusal":null} */
 void wire_chat_logprobs(struct buf *out, const struct engine_vocabulary *v, const struct engine_token *tokens,

@@ -32,16 +32,17 @@
 #define LIMIT_JSON_DEPTH 128 /* requests and configuration nest less than 20 deep */
 
 /* Templates (api/jinja.c). */
-#define LIMIT_TEMPLATE_SOURCE (1u << 20)
-#define LIMIT_TEMPLATE_OUTPUT (16u << 20)
-#define LIMIT_TEMPLATE_STEPS  4000000
-#define LIMIT_TEMPLATE_DEPTH  100          /* open brackets and blocks; macros inside macros */
-#define LIMIT_TEMPLATE_TREE   500          /* height of the tree: a + b + c + … grows by one each */
-#define LIMIT_TEMPLATE_STACK  2000         /* evaluations inside evaluations, under 1 MiB of stack */
-#define LIMIT_TEMPLATE_NAMES  1024         /* different variables */
-#define LIMIT_TEMPLATE_RANGE  100000       /* as Jinja's sandbox */
-#define LIMIT_TEMPLATE_MEMORY (256u << 20) /* everything one rendering makes */
-#define LIMIT_TEMPLATE_NS     2000000000u  /* wall time of one rendering */
+#define LIMIT_TEMPLATE_ARGUMENTS 64 /* variables of a request */
+#define LIMIT_TEMPLATE_SOURCE    (1u << 20)
+#define LIMIT_TEMPLATE_OUTPUT    (16u << 20)
+#define LIMIT_TEMPLATE_STEPS     4000000
+#define LIMIT_TEMPLATE_DEPTH     100          /* open brackets and blocks; macros inside macros */
+#define LIMIT_TEMPLATE_TREE      500          /* height of the tree: a + b + c + … grows by one each */
+#define LIMIT_TEMPLATE_STACK     2000         /* evaluations inside evaluations, under 1 MiB of stack */
+#define LIMIT_TEMPLATE_NAMES     1024         /* different variables */
+#define LIMIT_TEMPLATE_RANGE     100000       /* as Jinja's sandbox */
+#define LIMIT_TEMPLATE_MEMORY    (256u << 20) /* everything one rendering makes */
+#define LIMIT_TEMPLATE_NS        2000000000u  /* wall time of one rendering */
 
 /* Requests. */
 #define LIMIT_STOP_STRINGS  16
@@ -55,6 +56,9 @@
 #define LIMIT_PROMPTS       2048 /* prompts, texts or questions in one request */
 #define LIMIT_REQUEST_ARENA (512u << 20)
 #define LIMIT_REQUEST_ID    128
+#define LIMIT_TOOLS         512 /* OpenAI allows 128 */
+#define LIMIT_TOOL_NAME     128 /* as Anthropic; OpenAI allows 64 */
+#define LIMIT_TOOL_CALLS    256 /* of one answer */
 
 /* Speculation. */
 #define LIMIT_DRAFT  64    /* tokens at once: so many rows are bound by arithmetic everywhere */

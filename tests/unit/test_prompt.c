@@ -126,7 +126,13 @@ static const struct {
      "messages[0].content[0].type", "\"image_url\" are not supported"},
     {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", "messages[0].content[0].text", "is required"},
     {"[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{}]}]",
-     "messages[1].tool_calls", "not supported"},
+     "messages[1].tool_calls[0].id", "is required"},
+    {"[{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"1\",\"function\":{\"name\":\"f\","
+     "\"arguments\":\"{\"}}]}]",
+     "messages[0].tool_calls[0].function.arguments", "must be a JSON object as text"},
+    {"[{\"role\":\"tool\",\"content\":\"x\"}]", "messages[0].tool_call_id", "is required"},
+    {"[{\"role\":\"user\",\"content\":\"x\",\"tool_call_id\":\"1\"}]", "messages[0].tool_call_id",
+     "of a tool"},
 };
 
 START_TEST(test_refuses_bad_messages)
@@ -185,6 +191,115 @@ START_TEST(test_own_texts)
 }
 END_TEST
 
+#define CALLED                                                                                               \
+    "[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":["       \
+    "{\"id\":\"call_1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}" \
+    "}]},"                                                                                                   \
+    "{\"role\":\"tool\",\"tool_call_id\":\"call_1\",\"content\":\"r</s>\"}]"
+
+#define EACH(body) "{% for m in messages %}" body "{% endfor %}"
+
+/* Where a template writes calls, they come as objects or as text, whichever it can take, and results get the
+ * name of what they answer; where it does not, they become text. */
+static const struct {
+    const char *template, *expected;
+} calls[] = {
+    {EACH("{{ m.role }}:{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.arguments | tojson }}{% "
+          "endfor %}"
+          "{{ m.content }}{{ m.name }};") "{{ tools }}",
+     "^user:u;assistant:<tool_call>{\"a\": 1};tool:r</s>f;None"},
+    {EACH("{% for c in m.tool_calls or [] %}{{ '<tool_call>' + c.function.arguments }}{% endfor %}"
+          "{{ m.content }};") "{{ tools }}",
+     "^u;<tool_call>{\"a\":1};r</s>;None"},
+    {EACH("{% for c in m.tool_calls or [] %}[TOOL_CALLS]{{ c.id | length }}{% endfor %}"
+          "{{ m.tool_call_id | length if m.tool_call_id }};") "{{ tools }}",
+     "^;[TOOL_CALLS]9;9;None"},
+    {EACH("{{ m.role }}:{{ m.content }};"),
+     "^user:u;assistant:<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\":1}}\n</tool_call>;"
+     "user:<tool_response>\nr</s>\n</tool_response>;"},
+};
+
+START_TEST(test_calls_and_results)
+{
+    start(calls[_i].template);
+    check_render(CALLED, calls[_i].expected);
+    api_free(api);
+}
+END_TEST
+
+START_TEST(test_developer_where_the_template_knows_it)
+{
+    start(EACH("{{ m.role }}{% if m.role == 'developer' %}!{% endif %}"));
+    check_render("[{\"role\":\"developer\",\"content\":\"x\"}]", "^developer!");
+    api_free(api);
+}
+END_TEST
+
+static json_t *messages_of(const char *text)
+{
+    json_t *list = json_loads(text, 0, NULL);
+    ck_assert_ptr_nonnull(list);
+    return list;
+}
+
+/* The prompt's length, or 0 with the failure. */
+static size_t length_of(struct prompt_request *request, const char *messages, bool *thinking)
+{
+    struct prompt prompt;
+    json_t *list = messages_of(messages);
+    request->messages = list;
+    error_clear(&failure);
+    int status = prompt_render(api, fake_model(0), request, &prompt, &failure);
+    json_decref(list);
+    if (status < 0)
+        return 0;
+    *thinking = prompt.thinking;
+    free(prompt.ids);
+    return prompt.n;
+}
+
+START_TEST(test_last_message_can_go_on)
+{
+    bool thinking;
+    struct prompt_request request = {.continue_final = true};
+    start(EACH("[{{ m.content | trim }}]") "{% if add_generation_prompt %}>{% endif %}");
+    ck_assert_uint_eq(length_of(&request,
+                                "[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\","
+                                "\"content\":\"Well, \"}]",
+                                &thinking),
+                      strlen("^[u][Well,"));
+    ck_assert_uint_eq(length_of(&request, "[{\"role\":\"user\",\"content\":\"\"}]", &thinking), 0);
+    ck_assert_str_eq(failure.param, "continue_final_message");
+    api_free(api);
+}
+END_TEST
+
+START_TEST(test_variables_must_be_used)
+{
+    bool thinking;
+    json_t *arguments = json_pack("{s:b}", "enable_thinking", 0);
+    struct prompt_request request = {.arguments = arguments};
+    static const char hi[] = "[{\"role\":\"user\",\"content\":\"u\"}]";
+    start(EACH("{{ m.content }}") "{% if enable_thinking is not defined %}<think>\n{% endif %}");
+    ck_assert_uint_eq(length_of(&request, hi, &thinking), 2);
+    ck_assert(!thinking);
+    request.arguments = NULL;
+    ck_assert_uint_gt(length_of(&request, hi, &thinking), 2);
+    ck_assert(thinking);
+    request.effort = (struct engine_text){"none", 4};
+    ck_assert_uint_eq(length_of(&request, hi, &thinking), 2);
+    request.effort = (struct engine_text){"high", 4};
+    ck_assert_uint_eq(length_of(&request, hi, &thinking), 0);
+    ck_assert_str_eq(failure.param, "reasoning_effort");
+    json_object_set_new(arguments, "messages", json_array());
+    request = (struct prompt_request){.arguments = arguments};
+    ck_assert_uint_eq(length_of(&request, hi, &thinking), 0);
+    ck_assert_str_eq(failure.param, "chat_template_kwargs.messages");
+    json_decref(arguments);
+    api_free(api);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("prompt");
@@ -196,6 +311,10 @@ int main(void)
     tcase_add_test(t, test_bos_is_not_doubled);
     tcase_add_test(t, test_parts_are_joined);
     tcase_add_loop_test(t, test_refuses_bad_messages, 0, (int)(sizeof bad / sizeof bad[0]));
+    tcase_add_loop_test(t, test_calls_and_results, 0, (int)(sizeof calls / sizeof calls[0]));
+    tcase_add_test(t, test_developer_where_the_template_knows_it);
+    tcase_add_test(t, test_last_message_can_go_on);
+    tcase_add_test(t, test_variables_must_be_used);
     tcase_add_test(t, test_template_that_raises);
     tcase_add_test(t, test_template_that_does_not_compile);
     tcase_add_test(t, test_no_template);
