@@ -187,10 +187,7 @@ static int write_result(struct api_call *call, const struct classify *c, size_t 
 {
     const struct engine_model_info *info = engine_model_info(c->tasks.model);
     struct task_item *item = &c->tasks.items[i];
-    if (info->problem == ENGINE_PROBLEM_SINGLE)
-        softmax(item->values, item->n_cols);
-    for (size_t k = 0; info->problem == ENGINE_PROBLEM_MULTI && k < item->n_cols; k++)
-        item->values[k] = sigmoid(item->values[k]);
+    task_probabilities(&c->tasks, item);
     if (info->problem == ENGINE_PROBLEM_REGRESSION)
         write_values(&call->out, item, i);
     else

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/endpoints.h"
+#include "api/oip.h"
 #include "api/ollama.h"
 #include "api/tei.h"
 #include "engine/base/json.h"
@@ -54,6 +55,17 @@ static const struct api_endpoint endpoints[] = {
     POST_JOBS("/rerank", tei_rerank, &api_tei),
     POST_JOBS("/predict", tei_predict, &api_tei),
     GET("/info", tei_info, &api_tei),
+    GET("/v2", oip_server, &api_oip),
+    GET("/v2/models/{model}", oip_model, &api_oip),
+    GET("/v2/models/{model}/ready", oip_ready, &api_oip),
+    POST_JOBS("/v2/models/{model}/infer", oip_infer, &api_oip),
+    POST_JOBS("/v2/models/{model}/generate", oip_generate, &api_oip),
+    POST_JOBS("/v2/models/{model}/generate_stream", oip_generate_stream, &api_oip),
+    GET("/v2/models/{model}/versions/{version}", oip_model, &api_oip),
+    GET("/v2/models/{model}/versions/{version}/ready", oip_ready, &api_oip),
+    POST_JOBS("/v2/models/{model}/versions/{version}/infer", oip_infer, &api_oip),
+    POST_JOBS("/v2/models/{model}/versions/{version}/generate", oip_generate, &api_oip),
+    POST_JOBS("/v2/models/{model}/versions/{version}/generate_stream", oip_generate_stream, &api_oip),
     GET("/", ollama_root, &api_ollama),
     GET("/api/version", ollama_version, &api_ollama),
     GET("/api/tags", ollama_tags, &api_ollama),

@@ -129,4 +129,26 @@ int ollama_version_begin(struct api_call *call, struct error *e);
 int ollama_tags_begin(struct api_call *call, struct error *e);
 int ollama_ps_begin(struct api_call *call, struct error *e);
 
+extern const struct field_table oip_infer_fields;
+int oip_infer_begin(struct api_call *call, struct error *e);
+void oip_infer_event(struct api_call *call, size_t job, const struct engine_event *event);
+int oip_infer_advance(struct api_call *call, struct error *e);
+void oip_infer_free(struct api_call *call);
+
+extern const struct field_table oip_generate_fields;
+int oip_generate_begin(struct api_call *call, struct error *e);
+void oip_generate_event(struct api_call *call, size_t job, const struct engine_event *event);
+int oip_generate_advance(struct api_call *call, struct error *e);
+void oip_generate_free(struct api_call *call);
+
+extern const struct field_table oip_generate_stream_fields;
+int oip_generate_stream_begin(struct api_call *call, struct error *e);
+void oip_generate_stream_event(struct api_call *call, size_t job, const struct engine_event *event);
+int oip_generate_stream_advance(struct api_call *call, struct error *e);
+void oip_generate_stream_free(struct api_call *call);
+
+int oip_server_begin(struct api_call *call, struct error *e);
+int oip_model_begin(struct api_call *call, struct error *e);
+int oip_ready_begin(struct api_call *call, struct error *e);
+
 #endif

@@ -32,6 +32,8 @@ struct generation_options {
 /* All rows but max_tokens and the two kinds of logprobs, which differ from endpoint to endpoint. */
 extern const struct field generation_rows[];
 enum { GENERATION_ROWS = 26 };
+/* Of these, in a run: temperature to ignore_eos, which say how one text is drawn. */
+enum { SAMPLING_FIRST = 2, SAMPLING_ROWS = 13 };
 
 /* beams, length_penalty, early_stopping, no_repeat_ngram_size: for endpoints whose models may search. */
 extern const struct field beam_rows[];

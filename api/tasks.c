@@ -275,6 +275,15 @@ void tasks_free(struct tasks *t)
     t->n_items = 0;
 }
 
+void task_probabilities(const struct tasks *t, struct task_item *item)
+{
+    enum engine_problem problem = engine_model_info(t->model)->problem;
+    if (problem == ENGINE_PROBLEM_SINGLE)
+        softmax(item->values, item->n_cols);
+    for (size_t k = 0; problem == ENGINE_PROBLEM_MULTI && k < item->n_cols; k++)
+        item->values[k] = sigmoid(item->values[k]);
+}
+
 double task_pair_score(const struct tasks *t, struct task_item *item, bool raw)
 {
     bool apart = engine_model_info(t->model)->problem == ENGINE_PROBLEM_MULTI;

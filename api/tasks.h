@@ -94,6 +94,9 @@ void tasks_free(struct tasks *t); /* also one that is all zero */
  */
 double task_pair_score(const struct tasks *t, struct task_item *item, bool raw);
 
+/* A head's logits to probabilities, as it was trained for them; a regression's values stay.  In place. */
+void task_probabilities(const struct tasks *t, struct task_item *item);
+
 /* {"prompt_tokens":…,"total_tokens":…} of embeddings and rankings. */
 void task_usage(struct buf *out, const struct engine_usage *usage);
 

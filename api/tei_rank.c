@@ -165,25 +165,16 @@ void tei_predict_event(struct api_call *call, size_t job, const struct engine_ev
     tasks_event(&p->tasks, job, event);
 }
 
-/* Probabilities as the head was trained for them; one output alone is squashed, as that server does. */
-static void make_scores(const struct engine_model_info *info, struct task_item *item)
-{
-    if (info->problem == ENGINE_PROBLEM_MULTI || item->n_cols == 1) {
-        for (size_t k = 0; k < item->n_cols; k++)
-            item->values[k] = sigmoid(item->values[k]);
-    } else if (info->problem == ENGINE_PROBLEM_SINGLE) {
-        softmax(item->values, item->n_cols);
-    }
-}
-
 static int write_labels(struct api_call *call, struct predict *p, struct task_item *item, struct error *e)
 {
     const struct engine_model_info *info = engine_model_info(p->tasks.model);
     struct tei_scored *sorted = arena_alloc(call->arena, item->n_cols, sizeof *sorted);
     if (!sorted)
         return error_no_memory(e);
-    if (!p->raw_scores)
-        make_scores(info, item);
+    if (!p->raw_scores && item->n_cols == 1) /* squashed, as that server does */
+        item->values[0] = sigmoid(item->values[0]);
+    else if (!p->raw_scores)
+        task_probabilities(&p->tasks, item);
     for (size_t k = 0; k < item->n_cols; k++)
         sorted[k] = (struct tei_scored){k, (double)item->values[k]};
     tei_sort(sorted, item->n_cols);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "api/oip.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 
@@ -34,6 +35,18 @@ static void health(struct request *r)
         buf_add_text(&r->text, "{\"status\":\"ok\"}");
 }
 
+static void live(struct request *r)
+{
+    buf_add_text(&r->text, "{\"live\":true}");
+}
+
+static void ready(struct request *r)
+{
+    health(r);
+    buf_clear(&r->text);
+    buf_add_text(&r->text, "{\"ready\":true}");
+}
+
 static void metrics(struct request *r)
 {
     r->text_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -43,9 +56,12 @@ static void metrics(struct request *r)
 static const struct {
     const char *path;
     void (*answer)(struct request *r);
+    const struct api_dialect *dialect;
 } own_routes[] = {
-    {"/health", health},
-    {"/metrics", metrics},
+    {"/health", health, &api_openai},
+    {"/v2/health/live", live, &api_oip},
+    {"/v2/health/ready", ready, &api_oip},
+    {"/metrics", metrics, &api_openai},
 };
 
 enum { OWN_ROUTES = sizeof own_routes / sizeof own_routes[0] };
@@ -297,6 +313,7 @@ static int find_own_route(struct request *r, const char *method)
         if (strcmp(r->path, own_routes[i].path) != 0)
             continue;
         r->route = own_routes[i].path;
+        r->dialect = own_routes[i].dialect;
         r->allow = "GET, HEAD, OPTIONS";
         if (get)
             own_routes[i].answer(r);
