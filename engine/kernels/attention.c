@@ -1,12 +1,20 @@
 /* attention.c - cuts attention and the storing of keys and values into orders for the pool.
- * Stores are cut by page, so that no two threads write one; queries by (span, kv head, tile of rows),
- * longest first.  No memory is taken per call beyond a worker's scratch. */
+ * Stores are cut by page, so that no two threads write one; queries by (span, kv head, tile of rows), longest
+ * first.  A tile that is much of all there is to do, one token after a long text, is cut by blocks of keys
+ * too: its pieces leave each block's sums, and whoever ends last joins them in their order, so that no bit
+ * depends on the cut. */
 #include <stdatomic.h>
 #include <string.h>
 
 #include "engine/kernels/set.h"
 
-enum { VECTORS_PER_TILE = 64, HALF_CHUNK = 64 };
+enum {
+    VECTORS_PER_TILE = 60, /* a multiple of what every set takes at once */
+    HALF_CHUNK = 64,
+    PIECES_PER_THREAD = 6,
+    PIECES_BYTES_MAX = 1 << 20, /* of one tile: what a longer text needs is not cut */
+    ALONE = 1 << 18             /* products: about two microseconds, less than waking the pool is worth */
+};
 
 struct attention_call {
     struct exec *e;
@@ -16,13 +24,16 @@ struct attention_call {
     const float *k, *v; /* of a store */
     const float *q;     /* of attention */
     float *out;
-    size_t tile_rows;
+    size_t tile_rows, vectors_per_row;
+    size_t piece_work; /* (vectors * blocks) of a piece, at most */
+    struct attention_item *items;
     atomic_bool failed;
 };
 
 size_t attention_layer_bytes(size_t kv_heads, size_t head_dim, enum dtype kv_dtype)
 {
-    size_t bytes = 2 * KV_PAGE_TOKENS * kv_heads * head_dim * dtype_row(kv_dtype)->block_bytes;
+    size_t values = kv_heads * (head_dim + attention_padded_dim(head_dim)) * KV_PAGE_TOKENS;
+    size_t bytes = values * dtype_row(kv_dtype)->block_bytes;
     return (bytes + 63) / 64 * 64;
 }
 
@@ -38,22 +49,23 @@ static size_t span_pages(const struct attention_span *s)
 static void store_f32(const struct attention_shape *shape, float *page, const float *k, const float *v,
                       size_t slot)
 {
-    size_t head = KV_PAGE_TOKENS * shape->head_dim;
-    float *values = page + shape->kv_heads * head;
+    size_t head = KV_PAGE_TOKENS * shape->head_dim, padded = attention_padded_dim(shape->head_dim);
+    float *values = page + shape->kv_heads * head + slot * padded;
     for (size_t h = 0; h < shape->kv_heads; h++) {
         const float *key = k + h * shape->head_dim;
         for (size_t d = 0; d < shape->head_dim; d++)
             page[h * head + d * KV_PAGE_TOKENS + slot] = key[d];
-        memcpy(values + h * head + slot * shape->head_dim, v + h * shape->head_dim,
-               shape->head_dim * sizeof *values);
+        float *value = values + h * KV_PAGE_TOKENS * padded;
+        memcpy(value, v + h * shape->head_dim, shape->head_dim * sizeof *value);
+        memset(value + shape->head_dim, 0, (padded - shape->head_dim) * sizeof *value);
     }
 }
 
 static void store_f16(const struct kernel_set *set, const struct attention_shape *shape, uint16_t *page,
                       const float *k, const float *v, size_t slot)
 {
-    size_t head = KV_PAGE_TOKENS * shape->head_dim;
-    uint16_t *values = page + shape->kv_heads * head, half[HALF_CHUNK];
+    size_t head = KV_PAGE_TOKENS * shape->head_dim, padded = attention_padded_dim(shape->head_dim);
+    uint16_t *values = page + shape->kv_heads * head + slot * padded, half[HALF_CHUNK];
     for (size_t h = 0; h < shape->kv_heads; h++) {
         const float *key = k + h * shape->head_dim;
         for (size_t first = 0; first < shape->head_dim; first += HALF_CHUNK) {
@@ -62,7 +74,9 @@ static void store_f16(const struct kernel_set *set, const struct attention_shape
             for (size_t d = 0; d < n; d++)
                 page[h * head + (first + d) * KV_PAGE_TOKENS + slot] = half[d];
         }
-        set->to_f16(values + h * head + slot * shape->head_dim, v + h * shape->head_dim, shape->head_dim);
+        uint16_t *value = values + h * KV_PAGE_TOKENS * padded;
+        set->to_f16(value, v + h * shape->head_dim, shape->head_dim);
+        memset(value + shape->head_dim, 0, (padded - shape->head_dim) * sizeof *value);
     }
 }
 
@@ -106,47 +120,172 @@ void attention_store(struct exec *e, const struct attention_shape *shape, const 
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
+/* A tile that is computed in pieces; the last of them to end joins them. */
+struct attention_join {
+    atomic_size_t left; /* pieces */
+    size_t first_block, n_blocks;
+    float *pieces;
+};
+
+/* One order: a tile, or the blocks of a piece of it. */
+struct attention_item {
+    const struct attention_span *span;
+    size_t kv_head, row, first_block, n_blocks;
+    struct attention_join *join; /* NULL: the whole tile */
+};
+
 static size_t span_tiles(const struct attention_call *c, const struct attention_span *s)
 {
     return (s->rows + c->tile_rows - 1) / c->tile_rows;
 }
 
+static size_t rows_from(const struct attention_call *c, const struct attention_span *s, size_t row)
+{
+    return s->rows - row < c->tile_rows ? s->rows - row : c->tile_rows;
+}
+
+/* Blocks [*first, *first + result) hold what the tile's rows see. */
+static size_t tile_blocks(const struct attention_call *c, const struct attention_span *s, size_t row,
+                          size_t *first)
+{
+    const struct attention_shape *shape = c->shape;
+    size_t position = s->first_position + row, begin = 0, end = s->n_keys;
+    if (!shape->all_keys) {
+        end = position + rows_from(c, s, row);
+        begin = shape->window && position + 1 > shape->window ? position + 1 - shape->window : 0;
+    }
+    *first = begin / ATTENTION_BLOCK;
+    return (end + ATTENTION_BLOCK - 1) / ATTENTION_BLOCK - *first;
+}
+
+static struct attention_tile tile_of(const struct attention_call *c, const struct attention_item *i)
+{
+    const struct attention_shape *shape = c->shape;
+    size_t group = shape->heads / shape->kv_heads;
+    size_t at = ((i->span->first_row + i->row) * shape->heads + i->kv_head * group) * shape->head_dim;
+    return (struct attention_tile){.shape = shape,
+                                   .pages = i->span->pages,
+                                   .kv_head = i->kv_head,
+                                   .first_position = i->span->first_position + i->row,
+                                   .n_keys = i->span->n_keys,
+                                   .rows = rows_from(c, i->span, i->row),
+                                   .first_block = i->first_block,
+                                   .n_blocks = i->n_blocks,
+                                   .q = c->q + at,
+                                   .out = c->out + at};
+}
+
 static void attention_chunk(void *context, size_t chunk, unsigned worker)
 {
     struct attention_call *c = context;
-    const struct attention_shape *shape = c->shape;
-    const struct attention_span *s = c->spans;
-    for (; chunk >= span_tiles(c, s) * shape->kv_heads; s++)
-        chunk -= span_tiles(c, s) * shape->kv_heads;
-    size_t group = shape->heads / shape->kv_heads, kv_head = chunk % shape->kv_heads;
-    /* later rows see more keys: the costly tiles go first, the cheap ones fill the gaps at the end */
-    size_t tile = span_tiles(c, s) - 1 - chunk / shape->kv_heads, row = tile * c->tile_rows;
-    size_t at = ((s->first_row + row) * shape->heads + kv_head * group) * shape->head_dim;
-    struct attention_tile t = {.shape = shape,
-                               .pages = s->pages,
-                               .kv_head = kv_head,
-                               .first_position = s->first_position + row,
-                               .n_keys = s->n_keys,
-                               .rows = s->rows - row < c->tile_rows ? s->rows - row : c->tile_rows,
-                               .q = c->q + at,
-                               .out = c->out + at};
-    t.scratch = exec_scratch(c->e, worker, attention_scratch_floats(shape->head_dim, t.rows * group));
+    const struct attention_item *i = &c->items[chunk];
+    const struct kernel_set *set = exec_kernels(c->e);
+    struct attention_tile t = tile_of(c, i);
+    size_t vectors = t.rows * (c->shape->heads / c->shape->kv_heads);
+    t.scratch = exec_scratch(c->e, worker, attention_scratch_floats(c->shape->head_dim, vectors));
     if (!t.scratch) {
         atomic_store(&c->failed, true);
         return;
     }
-    exec_kernels(c->e)->attention(&t);
+    if (i->join)
+        t.pieces = i->join->pieces + (i->first_block - i->join->first_block) *
+                                         attention_piece_floats(c->shape->head_dim, vectors);
+    set->attention(&t);
+    if (!i->join || atomic_fetch_sub(&i->join->left, 1) > 1)
+        return;
+    t.first_block = i->join->first_block;
+    t.n_blocks = i->join->n_blocks;
+    t.pieces = i->join->pieces;
+    set->attention_join(&t);
+}
+
+/* Into how many pieces a tile is cut. */
+static size_t pieces_of(const struct attention_call *c, size_t vectors, size_t blocks)
+{
+    size_t n = (vectors * blocks + c->piece_work - 1) / c->piece_work;
+    size_t bytes = blocks * attention_piece_floats(c->shape->head_dim, vectors) * sizeof(float);
+    if (bytes > PIECES_BYTES_MAX)
+        return 1;
+    return n < blocks ? n : blocks ? blocks : 1;
+}
+
+/* What a cut comes to. */
+struct attention_sizes {
+    size_t work, items, joins, piece_floats;
+};
+
+/* One tile's orders; written where c->items is there. */
+static void cut_tile(const struct attention_call *c, const struct attention_item *whole, size_t vectors,
+                     struct attention_sizes *z, struct attention_join *joins, float *pieces)
+{
+    size_t n = pieces_of(c, vectors, whole->n_blocks);
+    size_t piece_floats = attention_piece_floats(c->shape->head_dim, vectors);
+    struct attention_join *join = n > 1 && joins ? joins + z->joins : NULL;
+    if (join) {
+        atomic_init(&join->left, n);
+        join->first_block = whole->first_block;
+        join->n_blocks = whole->n_blocks;
+        join->pieces = pieces + z->piece_floats;
+    }
+    for (size_t i = 0; i < n && c->items; i++) {
+        size_t from = whole->n_blocks * i / n, to = whole->n_blocks * (i + 1) / n;
+        struct attention_item *item = &c->items[z->items + i];
+        *item = *whole;
+        item->first_block += from;
+        item->n_blocks = to - from;
+        item->join = join;
+    }
+    z->work += vectors * whole->n_blocks;
+    z->items += n;
+    z->joins += n > 1;
+    z->piece_floats += n > 1 ? whole->n_blocks * piece_floats : 0;
+}
+
+static struct attention_sizes cut(const struct attention_call *c, struct attention_join *joins, float *pieces)
+{
+    struct attention_sizes z = {0};
+    for (const struct attention_span *s = c->spans; s < c->spans + c->n_spans; s++) {
+        /* later rows see more keys: the costly tiles go first, the cheap ones fill the gaps at the end */
+        for (size_t tile = span_tiles(c, s); tile-- > 0;) {
+            struct attention_item whole = {.span = s, .row = tile * c->tile_rows};
+            whole.n_blocks = tile_blocks(c, s, whole.row, &whole.first_block);
+            for (; whole.kv_head < c->shape->kv_heads; whole.kv_head++)
+                cut_tile(c, &whole, rows_from(c, s, whole.row) * c->vectors_per_row, &z, joins, pieces);
+        }
+    }
+    return z;
 }
 
 int attention(struct exec *e, const struct attention_shape *shape, const struct attention_span *spans,
               size_t n_spans, const float *q, float *out)
 {
-    struct attention_call c = {
-        .e = e, .shape = shape, .spans = spans, .n_spans = n_spans, .q = q, .out = out};
-    size_t group = shape->heads / shape->kv_heads, chunks = 0;
-    c.tile_rows = group < VECTORS_PER_TILE ? VECTORS_PER_TILE / group : 1;
-    for (size_t i = 0; i < n_spans; i++)
-        chunks += span_tiles(&c, &spans[i]) * shape->kv_heads;
-    pool_run(exec_pool(e), chunks, attention_chunk, &c);
+    struct attention_call c = {.e = e,
+                               .shape = shape,
+                               .spans = spans,
+                               .n_spans = n_spans,
+                               .q = q,
+                               .out = out,
+                               .piece_work = SIZE_MAX / 2};
+    size_t threads = pool_threads(exec_pool(e));
+    c.vectors_per_row = shape->heads / shape->kv_heads;
+    c.tile_rows = c.vectors_per_row < VECTORS_PER_TILE ? VECTORS_PER_TILE / c.vectors_per_row : 1;
+    struct attention_sizes z = cut(&c, NULL, NULL);
+    if (threads > 1) {
+        c.piece_work = z.work / (threads * PIECES_PER_THREAD) + 1;
+        z = cut(&c, NULL, NULL);
+    }
+    if (z.items == 0)
+        return 0;
+    size_t items = z.items * sizeof *c.items, joins = z.joins * sizeof(struct attention_join);
+    uint8_t *memory = exec_shared(e, items + joins + z.piece_floats * sizeof(float));
+    if (!memory)
+        return -1;
+    c.items = (struct attention_item *)(void *)memory;
+    cut(&c, (struct attention_join *)(void *)(memory + items), (float *)(void *)(memory + items + joins));
+    if (z.work * ATTENTION_BLOCK * shape->head_dim < ALONE)
+        for (size_t i = 0; i < z.items; i++)
+            attention_chunk(&c, i, 0);
+    else
+        pool_run(exec_pool(e), z.items, attention_chunk, &c);
     return atomic_load(&c.failed) ? -1 : 0;
 }

@@ -18,9 +18,11 @@ typedef struct {
     __m256i low, high;
 } vi;
 
-#define KERNEL_SET  kernel_set_avx2
-#define KERNEL_NAME "avx2"
-enum { TILE_ROWS = 4, DIM_VECTORS = 1 };
+#define KERNEL_SET    kernel_set_avx2
+#define KERNEL_NAME   "avx2"
+#define QUERY_ROWS    6
+#define QUERY_VECTORS 1
+enum { TILE_ROWS = 4 };
 
 static inline vf vf_of(__m256 low, __m256 high)
 {

@@ -10,9 +10,11 @@
 typedef __m512 vf;
 typedef __m512i vi;
 
-#define KERNEL_SET  kernel_set_avx512
-#define KERNEL_NAME "avx512"
-enum { TILE_ROWS = 8, DIM_VECTORS = 4 };
+#define KERNEL_SET    kernel_set_avx512
+#define KERNEL_NAME   "avx512"
+#define QUERY_ROWS    12
+#define QUERY_VECTORS 2
+enum { TILE_ROWS = 8 };
 
 static inline __mmask16 first_lanes(size_t n)
 {

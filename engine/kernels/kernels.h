@@ -60,7 +60,7 @@
 #include "engine/base/pool.h"
 #include "engine/base/tensor_source.h"
 
-enum { PANEL_ROWS = 16, QUANT_BLOCK = 32 };
+enum { PANEL_ROWS = 16, QUANT_BLOCK = 32, ATTENTION_BLOCK = 256 };
 
 struct kernel_set;
 
@@ -171,7 +171,8 @@ void rotary_apply(struct exec *e, const struct rotary *r, float *x, size_t rows,
 
 /* One layer's part of a page, at byte `offset` from the page's start, values f16 or f32:
  *   keys   (kv_heads, head_dim, 32 tokens)    so that a lane is a token
- *   values (kv_heads, 32 tokens, head_dim)    so that a lane is a dimension
+ *   values (kv_heads, 32 tokens, padded)      so that a lane is a dimension; padded: head_dim rounded up to
+ *                                             a multiple of 16, zeros behind it
  * attention_layer_bytes() gives its size. */
 struct attention_shape {
     size_t heads, kv_heads, head_dim;
@@ -201,11 +202,14 @@ void attention_store(struct exec *e, const struct attention_shape *shape, const 
 
 /* Attention of q (all rows, heads, head_dim) over the stored pages into out (same shape), causal or over
  * all keys.  Any head_dim; heads a multiple of kv_heads.
- * Softmax runs page by page at absolute positions (Milakov & Gimelshein, 2018): scores are
- * fma over head_dim in ascending order per token, then times scale, then plus bias; per page m' = max(m,
- * page's max), l = l * exp(m - m') + sum, acc = acc * exp(m - m') then fma(p, v, acc) over ascending tokens.
- * A query's bits depend only on its position, n_keys and the pages' contents; without keys it gives 0.  -1
- * when scratch memory is out. */
+ * Keys are taken in blocks of ATTENTION_BLOCK, counted from position 0.  A score is fma(q * scale, k, score)
+ * over head_dim in ascending order, then plus bias.  Of each block that a query sees keys of: m, the largest
+ * score; p = exp(score - m); l, the sum of p in 16 lanes (key i in lane i % 16, ascending, folded as a
+ * norm's); acc = fma(p, v, acc) over ascending keys from 0.  Blocks are joined in ascending order (Milakov &
+ * Gimelshein, 2018), from M = -infinity, L = 0, A = 0: M' = max(M, m); L = fma(l, exp(m - M'), L * exp(M -
+ * M')); A = fma(acc, exp(m - M'), A * exp(M - M')).  The output is A / L. A query's bits depend only on its
+ * position, n_keys and the pages' contents, not on threads: one query's blocks may be computed by several.
+ * Without keys it gives 0.  -1 when scratch memory is out. */
 int attention(struct exec *e, const struct attention_shape *shape, const struct attention_span *spans,
               size_t n_spans, const float *q, float *out);
 

@@ -13,9 +13,11 @@ typedef struct {
     int32_t lane[16];
 } vi;
 
-#define KERNEL_SET  kernel_set_scalar
-#define KERNEL_NAME "scalar"
-enum { TILE_ROWS = 4, DIM_VECTORS = 1 };
+#define KERNEL_SET    kernel_set_scalar
+#define KERNEL_NAME   "scalar"
+#define QUERY_ROWS    4
+#define QUERY_VECTORS 1
+enum { TILE_ROWS = 4 };
 
 #define LANES(i) for (int i = 0; i < 16; i++)
 

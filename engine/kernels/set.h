@@ -11,7 +11,7 @@
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
@@ -67,15 +67,18 @@ struct prompt_kernels {
     void (*linear)(const struct prompt_tile *t); /* every dtype that linear[] has */
 };
 
-/* Some query rows of one span, for all heads that share one kv head. */
+/* Some query rows of one span, for all heads that share one kv head, over all blocks of keys that they see or
+ * some of these. */
 struct attention_tile {
     const struct attention_shape *shape;
     void *const *pages;
     size_t kv_head;
     size_t first_position, rows;
-    size_t n_keys;  /* with shape->all_keys */
-    const float *q; /* (rows, heads, head_dim), from the tile's first row and head on */
-    float *out;     /* same shape */
+    size_t n_keys;                /* with shape->all_keys */
+    size_t first_block, n_blocks; /* of ATTENTION_BLOCK keys */
+    const float *q;               /* (rows, heads, head_dim), from the tile's first row and head on */
+    float *out;                   /* same shape; not written where there are pieces */
+    float *pieces;  /* NULL, or attention_piece_floats() a block: each block's sums, for attention_join() */
     float *scratch; /* attention_scratch_floats() */
 };
 
@@ -94,6 +97,7 @@ struct kernel_set {
     void (*rotary)(float *x, const float *table, size_t half, bool interleaved); /* one head */
     void (*to_f16)(uint16_t *out, const float *x, size_t n);
     void (*attention)(const struct attention_tile *t);
+    void (*attention_join)(const struct attention_tile *t); /* t->pieces of all its blocks into out */
     float (*log_sum_exp)(const float *x, size_t n);
     const struct prompt_kernels *prompt; /* of fast arithmetic; NULL: prompt rows are like all others */
 };
@@ -155,17 +159,26 @@ static inline bool dtype_is_quantised(enum dtype dtype)
 /* A block of a quantised panel back to floats: block_values of row r.  weight.c */
 void panel_values(enum dtype dtype, const uint8_t *block, size_t r, float *out);
 
+enum { QUERY_ROWS_MAX = 12 }; /* query vectors that a set takes at once */
+
 /* head_dim rounded up to whole vectors of 16. */
 static inline size_t attention_padded_dim(size_t head_dim)
 {
     return (head_dim + 15) / 16 * 16;
 }
 
-/* Keys, values, scores of four queries; an accumulator, a maximum and a sum per query vector. */
+/* Sums of values, a maximum and a sum of weights for each query vector of a tile. */
+static inline size_t attention_piece_floats(size_t head_dim, size_t vectors)
+{
+    return vectors * (attention_padded_dim(head_dim) + 2);
+}
+
+/* Of a handful of queries: themselves, scores and sums; a block of keys and values; sums of all vectors. */
 static inline size_t attention_scratch_floats(size_t head_dim, size_t vectors)
 {
     size_t padded = attention_padded_dim(head_dim);
-    return KV_PAGE_TOKENS * (head_dim + padded + 4) + vectors * (padded + 2) + 16;
+    size_t handful = QUERY_ROWS_MAX * (head_dim + 2 * ATTENTION_BLOCK + padded);
+    return handful + ATTENTION_BLOCK * (head_dim + padded) + attention_piece_floats(head_dim, vectors) + 16;
 }
 
 /* linear_group() for prompt rows, by set->prompt.  linear_prompt.c */
