@@ -32,7 +32,7 @@ int api_render_chat(struct api *api, struct engine_model *model, const json_t *m
 
 /* ---- the ENDPOINT TABLE, api/endpoint.c ------------------------------------------------------ */
 
-enum { API_GET = 1, API_POST = 2 };
+enum { API_GET = 1, API_POST = 2, API_DELETE = 4 };
 
 struct field_table; /* api/fields.h */
 
@@ -54,7 +54,7 @@ enum { API_PATH_ARGUMENTS = 2 };
 
 struct api_endpoint {
     const char *path; /* "/v1/models/{id}": {…} matches one segment, percent-decoded; at most two */
-    unsigned method;  /* API_GET or API_POST */
+    unsigned method;  /* API_GET, API_POST or API_DELETE */
     const struct field_table
         *fields; /* of the JSON body, read into call->state; NULL when there is no body */
     int (*begin)(struct api_call *call, struct error *e);

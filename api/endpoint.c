@@ -31,9 +31,20 @@ enum { MAX_PATH_ARGUMENT = 512 };
         path, API_GET, NULL, name##_begin, NULL, NULL, NULL, dialect                                         \
     }
 
+/* What needs no body. */
+#define BARE(path, method, name, dialect)                                                                    \
+    {                                                                                                        \
+        path, method, NULL, name##_begin, NULL, NULL, NULL, dialect                                          \
+    }
+
 static const struct api_endpoint endpoints[] = {
     POST_JOBS("/v1/completions", completions, NULL),
     POST_JOBS("/v1/chat/completions", chat, NULL),
+    POST_JOBS("/v1/responses", responses, &api_responses_dialect),
+    GET("/v1/responses/{id}", responses_get, NULL),
+    BARE("/v1/responses/{id}", API_DELETE, responses_delete, NULL),
+    GET("/v1/responses/{id}/input_items", responses_input, NULL),
+    BARE("/v1/responses/{id}/cancel", API_POST, responses_cancel, NULL),
     POST_JOBS("/v1/summarize", summarize, NULL),
     POST_JOBS("/v1/qa", qa, NULL),
     POST_JOBS("/v1/embeddings", embeddings, NULL),

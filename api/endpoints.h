@@ -18,6 +18,17 @@ void chat_event(struct api_call *call, size_t job, const struct engine_event *ev
 int chat_advance(struct api_call *call, struct error *e);
 void chat_free(struct api_call *call);
 
+extern const struct api_dialect api_responses_dialect;
+extern const struct field_table responses_fields;
+int responses_begin(struct api_call *call, struct error *e);
+void responses_event(struct api_call *call, size_t job, const struct engine_event *event);
+int responses_advance(struct api_call *call, struct error *e);
+void responses_free(struct api_call *call);
+int responses_get_begin(struct api_call *call, struct error *e);
+int responses_input_begin(struct api_call *call, struct error *e);
+int responses_delete_begin(struct api_call *call, struct error *e);
+int responses_cancel_begin(struct api_call *call, struct error *e);
+
 extern const struct field_table summarize_fields;
 int summarize_begin(struct api_call *call, struct error *e);
 void summarize_event(struct api_call *call, size_t job, const struct engine_event *event);

@@ -3,9 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-#include "engine/base/clock.h"
+#include "api/ids.h"
 #include "engine/base/limits.h"
 
 #define AT(member) offsetof(struct generation_options, member)
@@ -156,15 +155,6 @@ static int read_bias(const json_t *object, size_t vocabulary, struct arena *aren
     return 0;
 }
 
-/* A clock is a poor but sufficient source where the kernel has no randomness yet. */
-static uint64_t random_seed(void)
-{
-    uint64_t seed;
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
-        seed = clock_ns() * 0x9e3779b97f4a7c15u;
-    return seed;
-}
-
 static int fill_sampling(struct api_call *call, const struct generation_options *o, size_t vocabulary,
                          struct engine_sampling *s, struct error *e)
 {
@@ -176,7 +166,7 @@ static int fill_sampling(struct api_call *call, const struct generation_options 
     s->repetition_penalty = (float)o->repetition_penalty;
     s->presence_penalty = (float)o->presence_penalty;
     s->frequency_penalty = (float)o->frequency_penalty;
-    s->seed = o->seed_given ? (uint64_t)o->seed : random_seed();
+    s->seed = o->seed_given ? (uint64_t)o->seed : id_seed();
     return o->logit_bias ? read_bias(o->logit_bias, vocabulary, call->arena, s, e) : 0;
 }
 

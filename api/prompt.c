@@ -10,6 +10,7 @@
 
 #include "api/adapt.h"
 #include "api/messages.h"
+#include "api/responses_store.h"
 #include "engine/base/limits.h"
 #include "engine/base/log.h"
 
@@ -25,6 +26,7 @@ struct api {
     struct engine *engine;
     pthread_mutex_t lock; /* of the list's head */
     struct chat_model *models;
+    struct response_store *responses;
 };
 
 /* ---- per model ------------------------------------------------------------------------------ */
@@ -35,7 +37,12 @@ int api_create(struct engine *engine, struct api **out, struct error *e)
     if (!api)
         return error_no_memory(e);
     api->engine = engine;
+    if (response_store_create(&api->responses, e) < 0) {
+        free(api);
+        return -1;
+    }
     if (pthread_mutex_init(&api->lock, NULL) != 0) {
+        response_store_free(api->responses);
         free(api);
         return error_no_memory(e);
     }
@@ -53,8 +60,14 @@ void api_free(struct api *api)
         jinja_free(m->template);
         free(m);
     }
+    response_store_free(api->responses);
     pthread_mutex_destroy(&api->lock);
     free(api);
+}
+
+struct response_store *api_responses(struct api *api)
+{
+    return api->responses;
 }
 
 static void compile_template(struct chat_model *m, const struct engine_model_info *info)

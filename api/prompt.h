@@ -48,4 +48,7 @@ const struct template_traits *prompt_traits(struct api *api, struct engine_model
 /* Whether its template has a variable of this name; false when the model can't chat. */
 bool prompt_uses(struct api *api, struct engine_model *model, const char *name);
 
+/* The responses that are kept; for responses*.c. */
+struct response_store *api_responses(struct api *api);
+
 #endif

@@ -3,10 +3,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "api/fields.h"
-#include "engine/base/clock.h"
+#include "api/ids.h"
 #include "engine/base/json.h"
 #include "engine/base/limits.h"
 
@@ -247,32 +246,16 @@ int tools_read(const json_t *list, struct arena *arena, struct tool_list *out, s
 
 /* ---- ids ------------------------------------------------------------------------------------ */
 
-static const char id_letters[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-
-/* SplitMix64 (Steele et al., 2014). */
-static uint64_t mix(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 static void write_id(const struct tool_format *format, uint64_t state, char out[TOOL_ID_BYTES])
 {
     size_t n = format->id_length ? format->id_length : 24;
     size_t at = (size_t)snprintf(out, TOOL_ID_BYTES, "%s", format->id_length ? "" : "call_");
-    while (n--)
-        out[at++] = id_letters[mix(&state) % (sizeof id_letters - 1)];
-    out[at] = 0;
+    id_write(state, n, out + at);
 }
 
 void tools_make_id(const struct tool_format *format, char out[TOOL_ID_BYTES])
 {
-    uint64_t seed;
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
-        seed = clock_ns();
-    write_id(format, seed, out);
+    write_id(format, id_seed(), out);
 }
 
 /* An id that is already in shape stays; others become one by FNV-1a. */

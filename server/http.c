@@ -324,33 +324,49 @@ static int find_own_route(struct request *r, const char *method)
     return 0;
 }
 
-/* The path's row whatever the method, for Allow. */
-static const struct api_endpoint *find_any(const char *path, bool *get, bool *post)
+static const struct {
+    const char *name;
+    unsigned method;
+    const char *allows;
+} methods[] = {{"GET", API_GET, "GET, HEAD"},
+               {"HEAD", API_GET, NULL},
+               {"POST", API_POST, "POST"},
+               {"DELETE", API_DELETE, "DELETE"}};
+
+enum { METHODS = sizeof methods / sizeof methods[0] };
+
+/* A row with the path, whatever the method; allow: the methods that it has. */
+static const struct api_endpoint *find_any(const char *path, char *allow, size_t room)
 {
-    bool other;
-    const struct api_endpoint *with_get = api_find(path, API_GET, &other);
-    const struct api_endpoint *with_post = api_find(path, API_POST, &other);
-    *get = with_get != NULL;
-    *post = with_post != NULL;
-    return with_get ? with_get : with_post;
+    const struct api_endpoint *any = NULL;
+    size_t used = 0;
+    for (size_t i = 0; i < METHODS; i++) {
+        bool other;
+        const struct api_endpoint *row = methods[i].allows ? api_find(path, methods[i].method, &other) : NULL;
+        if (!row)
+            continue;
+        any = any ? any : row;
+        used += (size_t)snprintf(allow + used, room - used, "%s, ", methods[i].allows);
+    }
+    snprintf(allow + used, room - used, "OPTIONS");
+    return any;
 }
 
 static void find_endpoint(struct request *r, const char *method)
 {
-    bool get, post;
-    const struct api_endpoint *any = find_any(r->path, &get, &post);
+    const struct api_endpoint *any = find_any(r->path, r->allow_text, sizeof r->allow_text);
+    bool other;
     if (!any) {
         error_set(&r->error, ERROR_NOT_FOUND, "there is nothing at this path");
         return;
     }
     r->route = any->path;
     r->dialect = api_dialect_of(any);
-    r->allow = get && post ? "GET, HEAD, POST, OPTIONS" : get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
-    bool other;
-    if (strcmp(method, "POST") == 0)
-        r->endpoint = api_find(r->path, API_POST, &other);
-    else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
-        r->endpoint = api_find(r->path, API_GET, &other);
+    r->allow = r->allow_text;
+    for (size_t i = 0; i < METHODS; i++) {
+        if (strcmp(methods[i].name, method) == 0)
+            r->endpoint = api_find(r->path, methods[i].method, &other);
+    }
     if (!r->endpoint && strcmp(method, "OPTIONS") != 0)
         error_set(&r->error, ERROR_METHOD_NOT_ALLOWED, "%s answers %s", r->route, r->allow);
 }

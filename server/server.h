@@ -132,6 +132,7 @@ struct request {
     const struct api_dialect *dialect;   /* of errors and streams; never NULL */
     char *path;                          /* as the client wrote it, without the query */
     const char *allow;                   /* for 405 */
+    char allow_text[64];                 /* what allow points at for a row of the table */
     bool head_only;
     uint64_t start_ns, submit_ns;
     int status; /* 0 while undecided */

@@ -45,20 +45,22 @@
 #define LIMIT_TEMPLATE_NS        2000000000u  /* wall time of one rendering */
 
 /* Requests. */
-#define LIMIT_STOP_STRINGS  16
-#define LIMIT_STOP_BYTES    1024
-#define LIMIT_STOP_TOKENS   64
-#define LIMIT_LOGIT_BIAS    1024
-#define LIMIT_CHOICES       128
-#define LIMIT_TOP_LOGPROBS  20
-#define LIMIT_MASKED        64
-#define LIMIT_BEAMS         16
-#define LIMIT_PROMPTS       2048 /* prompts, texts or questions in one request */
-#define LIMIT_REQUEST_ARENA (512u << 20)
-#define LIMIT_REQUEST_ID    128
-#define LIMIT_TOOLS         512 /* OpenAI allows 128 */
-#define LIMIT_TOOL_NAME     128 /* as Anthropic; OpenAI allows 64 */
-#define LIMIT_TOOL_CALLS    256 /* of one answer */
+#define LIMIT_STOP_STRINGS    16
+#define LIMIT_STOP_BYTES      1024
+#define LIMIT_STOP_TOKENS     64
+#define LIMIT_LOGIT_BIAS      1024
+#define LIMIT_CHOICES         128
+#define LIMIT_TOP_LOGPROBS    20
+#define LIMIT_MASKED          64
+#define LIMIT_BEAMS           16
+#define LIMIT_PROMPTS         2048 /* prompts, texts or questions in one request */
+#define LIMIT_REQUEST_ARENA   (512u << 20)
+#define LIMIT_REQUEST_ID      128
+#define LIMIT_RESPONSES       4096 /* kept for GET /v1/responses/{id} */
+#define LIMIT_RESPONSES_BYTES (64u << 20)
+#define LIMIT_TOOLS           512 /* OpenAI allows 128 */
+#define LIMIT_TOOL_NAME       128 /* as Anthropic; OpenAI allows 64 */
+#define LIMIT_TOOL_CALLS      256 /* of one answer */
 
 /* Speculation. */
 #define LIMIT_DRAFT  64    /* tokens at once: so many rows are bound by arithmetic everywhere */

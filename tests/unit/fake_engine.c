@@ -121,6 +121,21 @@ struct engine_vocabulary *engine_model_vocabulary(struct engine_model *model)
     return &model->vocabulary;
 }
 
+static uint64_t cancelled;
+
+void engine_cancel(struct engine *engine, uint64_t id)
+{
+    (void)engine;
+    cancelled = id;
+}
+
+uint64_t fake_cancelled(void)
+{
+    uint64_t id = cancelled;
+    cancelled = 0;
+    return id;
+}
+
 const char *engine_kernels(const struct engine *engine)
 {
     (void)engine;

@@ -59,6 +59,9 @@ void fake_refused(struct api *api, const char *path, const char *body, enum erro
 /* What a job's prompt says, special tokens by name; static memory. */
 const char *fake_prompt(const struct fake_call *f, size_t job);
 
+/* The job that the last engine_cancel() was about, once; 0 when there was none. */
+uint64_t fake_cancelled(void);
+
 /* The answer parsed, a new reference; aborts the test when it is no JSON. */
 json_t *fake_answer(struct fake_call *f);
 /* The i-th event of a stream parsed; NULL past the last and for [DONE]. */
