@@ -140,6 +140,8 @@ size_t sequence_prompt_left(const struct sequence *s);
  * bits than generated ones (prompt_only), pages in the tree are good for the prompt alone: what this sequence
  * itself generated before it was preempted must be computed as that again. */
 void sequence_find_prefix(struct sequence *s, bool prompt_only);
+/* Whether another running sequence is about to tell the prefix tree of pages that q would find there. */
+bool sequence_awaits(const struct sequence *q, const struct sequence *reader, bool prompt_only);
 /* Tells the prefix tree about pages that became full; prompt_only: about those that hold nothing generated.
  */
 void sequence_keep_prefix(struct sequence *s, bool prompt_only);

@@ -117,6 +117,15 @@ void sequence_find_prefix(struct sequence *s, bool prompt_only)
     s->n_computed = n * KV_PAGE_TOKENS;
 }
 
+bool sequence_awaits(const struct sequence *q, const struct sequence *reader, bool prompt_only)
+{
+    size_t next = (reader->n_known_pages + 1) * KV_PAGE_TOKENS;
+    return q->job->served == reader->job->served && q->job->spec.cache_salt == reader->job->spec.cache_salt &&
+           !reader->prefix_chain_ended && next <= reader->job->n_prefix &&
+           next <= sharable(q, q->n_tokens - 1, prompt_only) &&
+           memcmp(q->tokens, reader->tokens, next * sizeof *q->tokens) == 0;
+}
+
 void sequence_keep_prefix(struct sequence *s, bool prompt_only)
 {
     size_t n = sharable(s, s->n_computed, prompt_only);

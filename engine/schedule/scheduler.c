@@ -439,19 +439,37 @@ static void admit_next(struct scheduler *s, struct sequence *q, struct lane *lan
     lane->running++;
 }
 
+/* Whether an older sequence is reading what q begins with: it waits until those pages are there rather than
+ * compute them too.  It waits for older ones only, and only while they run, so no two wait for each other. */
+static bool prefix_is_coming(const struct scheduler *s, const struct sequence *q, size_t n_readers)
+{
+    if (n_readers == 0 || q->job->encodes || !keeps_prefixes(s, q->job->served) || reads_every_token(q->job))
+        return false;
+    for (size_t i = 0; i < n_readers; i++) {
+        if (sequence_awaits(q, s->runnable[i], exec_prompt_differs(s->options.exec)))
+            return true;
+    }
+    return false;
+}
+
 /* First come, first served in each lane: nobody overtakes a job that does not fit yet, except past paused
- * ones. */
+ * ones and those whose prefix is coming.  Until a tick is planned `runnable` holds who reads a prompt. */
 static void admit(struct scheduler *s)
 {
     struct lane lanes[LANES] = {0};
+    size_t n_readers = 0;
     for (struct job *j = s->jobs; j; j = j->next)
         count_lane(&lanes[lane_of(j)], j);
     for (struct job *j = s->jobs; j; j = j->next) {
         struct lane *lane = &lanes[lane_of(j)];
-        for (unsigned i = 0; i < j->n_sequences && !lane->full; i++) {
+        if (atomic_load(&j->paused))
+            continue;
+        for (unsigned i = 0; i < j->n_sequences; i++) {
             struct sequence *q = &j->sequences[i];
-            if (q->state == SEQUENCE_WAITING && !atomic_load(&j->paused))
+            if (q->state == SEQUENCE_WAITING && !lane->full && !prefix_is_coming(s, q, n_readers))
                 admit_next(s, q, lane);
+            if (q->state == SEQUENCE_RUNNING && sequence_prompt_left(q) > 0 && n_readers < s->most_runnable)
+                s->runnable[n_readers++] = q;
         }
     }
 }

