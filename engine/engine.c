@@ -9,6 +9,7 @@
 
 #include "engine/base/limits.h"
 #include "engine/base/machine.h"
+#include "engine/decode/grammar.h"
 #include "engine/loader.h"
 
 enum {
@@ -307,6 +308,61 @@ const char *engine_token_piece(const struct engine_vocabulary *v, int32_t id, si
 bool engine_token_is_control(const struct engine_vocabulary *v, int32_t id)
 {
     return id >= 0 && (size_t)id < tokenizer_size(v->tokenizer) && tokenizer_is_control(v->tokenizer, id);
+}
+
+/* ---- grammars -------------------------------------------------------------------------------- */
+
+static const char *token_bytes(const void *tokenizer, int32_t id, size_t *len)
+{
+    return tokenizer_token_bytes(tokenizer, id, len);
+}
+
+static bool token_is_control(const void *tokenizer, int32_t id)
+{
+    return tokenizer_is_control(tokenizer, id);
+}
+
+static bool token_is_end(const void *tokenizer, int32_t id)
+{
+    return tokenizer_is_end(tokenizer, id);
+}
+
+/* The vocabulary's trie, made by whoever needs it first. */
+static const struct token_trie *find_trie(struct engine_vocabulary *v, struct error *e)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (!v->trie) {
+        const struct token_source source = {v->tokenizer, tokenizer_size(v->tokenizer), token_bytes,
+                                            token_is_control, token_is_end};
+        if (token_trie_create(&source, &v->trie, e) < 0)
+            v->trie = NULL;
+    }
+    const struct token_trie *trie = v->trie;
+    pthread_mutex_unlock(&lock);
+    return trie;
+}
+
+int engine_grammar_create(struct engine_vocabulary *v, const char *text, size_t len,
+                          struct engine_grammar **out, struct error *e)
+{
+    const struct token_trie *trie = find_trie(v, e);
+    return trie ? grammar_create(text, len, trie, out, e) : -1;
+}
+
+struct engine_grammar *engine_grammar_share(struct engine_grammar *g)
+{
+    return grammar_share(g);
+}
+
+void engine_grammar_release(struct engine_grammar *g)
+{
+    grammar_release(g);
+}
+
+size_t engine_grammar_bytes(struct engine_grammar *g)
+{
+    return grammar_bytes(g);
 }
 
 /* ---- jobs and state -------------------------------------------------------------------------- */

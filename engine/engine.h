@@ -166,6 +166,19 @@ const char *engine_token_bytes(const struct engine_vocabulary *v, int32_t id,
 const char *engine_token_piece(const struct engine_vocabulary *v, int32_t id, size_t *len);
 bool engine_token_is_control(const struct engine_vocabulary *v, int32_t id);
 
+/* ---- grammars; any thread -------------------------------------------------------------------- */
+
+/* What an answer may say, for one vocabulary.  The text is GBNF (the syntax of llama.cpp's grammars; its root
+ * rule is `root`), with two words more; see decode/grammar_tree.h, which also says how control tokens are
+ * written. A text without the grammar's own control tokens has none; the answer may end only where the
+ * grammar does. Counted by references: create and share give one each.  v must outlive it. Errors:
+ * ERROR_INVALID_REQUEST that names the line or the rule. */
+int engine_grammar_create(struct engine_vocabulary *v, const char *text, size_t len,
+                          struct engine_grammar **out, struct error *e);
+struct engine_grammar *engine_grammar_share(struct engine_grammar *g);
+void engine_grammar_release(struct engine_grammar *g); /* NULL is fine */
+size_t engine_grammar_bytes(struct engine_grammar *g); /* about what it takes, caches included */
+
 /* ---- jobs ----------------------------------------------------------------------------------- */
 
 /* 0 and a job id (never 0) when queued.  Errors: CONTEXT_LENGTH, QUEUE_FULL, DRAINING, INVALID_REQUEST …;

@@ -375,6 +375,7 @@ void loader_free_model(struct engine_model *m)
         return;
     if (m->served.model)
         m->served.model->arch->free(m->served.model);
+    token_trie_free(m->vocabulary.trie);
     tokenizer_free(m->vocabulary.tokenizer);
     arena_free(m->arena);
     free(m);
@@ -505,6 +506,7 @@ void engine_vocabulary_close(struct engine_vocabulary *v)
 {
     if (!v)
         return;
+    token_trie_free(v->trie);
     tokenizer_free(v->tokenizer);
     free(v);
 }

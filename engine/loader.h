@@ -3,6 +3,7 @@
 #define LOQUAT_ENGINE_LOADER_H
 
 #include "engine/base/arena.h"
+#include "engine/decode/token_trie.h"
 #include "engine/engine.h"
 #include "engine/kernels/kernels.h"
 #include "engine/schedule/scheduler.h"
@@ -10,6 +11,7 @@
 
 struct engine_vocabulary {
     struct tokenizer *tokenizer;
+    struct token_trie *trie; /* made with the first grammar; under engine.c's lock for it */
 };
 
 struct engine_model {

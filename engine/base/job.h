@@ -11,6 +11,7 @@
 
 #include "engine/base/error.h"
 
+struct engine_grammar;
 struct engine_model;
 
 struct engine_logit_bias {
@@ -96,6 +97,9 @@ struct engine_job {
     size_t max_tokens;           /* prompt + max_tokens may not exceed the context; 0 = no generation */
     unsigned choices;            /* sequences from this prompt, 1 .. LIMIT_CHOICES */
     struct engine_sampling sampling;
+    struct engine_grammar
+        *grammar; /* GENERATE: what the answer must follow, or NULL; submit takes a reference of
+                     its own.  Not with beams.  Bound to this model's vocabulary */
     const struct engine_text *stop; /* stop strings: excluded from the text, also across tokens */
     size_t n_stop;
     const int32_t *stop_tokens;

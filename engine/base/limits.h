@@ -44,6 +44,18 @@
 #define LIMIT_TEMPLATE_MEMORY    (256u << 20) /* everything one rendering makes */
 #define LIMIT_TEMPLATE_NS        2000000000u  /* wall time of one rendering */
 
+/* Grammars (engine/decode/grammar*.c).  Those of real schemas have under 10,000 nodes. */
+#define LIMIT_GRAMMAR_TEXT    (8u << 20)
+#define LIMIT_GRAMMAR_TREE    (96u << 20) /* bytes of a grammar as it is parsed */
+#define LIMIT_GRAMMAR_RULES   65536
+#define LIMIT_GRAMMAR_NESTING 200 /* brackets in a rule */
+#define LIMIT_GRAMMAR_NODES   (1u << 20)
+#define LIMIT_GRAMMAR_REPEAT  1000000000u /* as a number; it is counted, not copied */
+#define LIMIT_GRAMMAR_TRIGGER 8192        /* bytes of all triggers in one %free */
+#define LIMIT_GRAMMAR_DEPTH   2000        /* rules inside rules in what is generated */
+#define LIMIT_GRAMMAR_WORK    4000000     /* places looked at for one token: some 0.3 s */
+#define LIMIT_GRAMMAR_CACHE   (48u << 20) /* bytes of states and masks; then they are made anew */
+
 /* Requests. */
 #define LIMIT_STOP_STRINGS    16
 #define LIMIT_STOP_BYTES      1024

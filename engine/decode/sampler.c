@@ -9,6 +9,7 @@
 
 #include "engine/base/hash.h"
 #include "engine/base/limits.h"
+#include "engine/decode/grammar.h"
 #include "engine/kernels/kernels.h"
 
 enum { TOP_P_FIRST = 64 };
@@ -32,6 +33,8 @@ struct sampler {
     bool *in_prompt;
     int32_t *seen; /* distinct ids of prompt and output */
     size_t n_seen;
+    struct grammar_state *grammar; /* or NULL */
+    int32_t *ends;                 /* with a grammar: the setup's more_ends */
 };
 
 void sampler_scratch_free(struct sampler_scratch *s)
@@ -67,6 +70,17 @@ static int prepare_penalties(struct sampler *s, const int32_t *prompt, size_t n)
     return 0;
 }
 
+static int prepare_grammar(struct sampler *s, const struct sampler_setup *setup, struct error *e)
+{
+    s->ends = malloc((setup->n_more_ends ? setup->n_more_ends : 1) * sizeof *s->ends);
+    if (!s->ends)
+        return error_no_memory(e);
+    if (setup->n_more_ends)
+        memcpy(s->ends, setup->more_ends, setup->n_more_ends * sizeof *s->ends);
+    s->setup.more_ends = s->ends;
+    return grammar_state_create(setup->grammar, &s->grammar, e);
+}
+
 int sampler_create(const struct sampler_setup *setup, struct sampler **out, struct error *e)
 {
     const struct engine_sampling *options = setup->options;
@@ -89,6 +103,8 @@ int sampler_create(const struct sampler_setup *setup, struct sampler **out, stru
         memcpy(s->bias, options->bias, options->n_bias * sizeof *s->bias);
     }
     s->options.bias = s->bias;
+    if (setup->grammar && prepare_grammar(s, setup, e) < 0)
+        goto fail;
     *out = s;
     return 0;
 fail:
@@ -104,11 +120,26 @@ void sampler_free(struct sampler *s)
     free(s->output_count);
     free(s->in_prompt);
     free(s->seen);
+    free(s->ends);
+    grammar_state_free(s->grammar);
     free(s);
+}
+
+int sampler_error(int32_t token, struct error *e)
+{
+    if (token == SAMPLER_NO_TOKEN)
+        return error_set(e, ERROR_UNSUPPORTED,
+                         "no token of the model's vocabulary continues the text as the grammar wants it");
+    if (token == SAMPLER_TOO_AMBIGUOUS)
+        return error_set(e, ERROR_UNSUPPORTED,
+                         "the grammar can be read in too many ways at this point of the text");
+    return error_no_memory(e);
 }
 
 void sampler_accept(struct sampler *s, int32_t token)
 {
+    if (s->grammar && token != s->setup.forced_bos)
+        grammar_state_accept(s->grammar, token); /* what fails here fails again in the next mask */
     if (!s->penalties)
         return;
     if (s->output_count[token]++ == 0 && !s->in_prompt[token])
@@ -126,6 +157,11 @@ void sampler_copy(struct sampler *to, const struct sampler *from)
         to->output_count[from->seen[i]] = from->output_count[from->seen[i]];
     }
     to->n_seen = from->n_seen;
+}
+
+bool sampler_done(const struct sampler *s)
+{
+    return s->grammar && grammar_state_done(s->grammar);
 }
 
 static void apply_bias(const struct sampler *s, float *logits)
@@ -311,28 +347,94 @@ static int32_t sample(const struct sampler *s, const float *logits, size_t posit
     return draw_from(c, n, draw(s, position));
 }
 
+/* ---- grammars ---------------------------------------------------------------------------------- */
+
+static void set_end(uint64_t *bits, int32_t id, bool may_end)
+{
+    uint64_t bit = UINT64_C(1) << (id % 64);
+    bits[id / 64] = may_end ? bits[id / 64] | bit : bits[id / 64] & ~bit;
+}
+
+/* What may come, end tokens included.  0 or a number of sampler.h. */
+static int32_t find_allowed(const struct sampler *s, uint64_t *bits, size_t words)
+{
+    bool may_end;
+    enum grammar_verdict verdict = grammar_state_mask(s->grammar, bits, words, &may_end);
+    if (verdict != GRAMMAR_OK)
+        return verdict == GRAMMAR_NO_MEMORY ? SAMPLER_NO_MEMORY : SAMPLER_TOO_AMBIGUOUS;
+    if (s->setup.ends) {
+        size_t n;
+        const int32_t *ends = grammar_state_ends(s->grammar, &n);
+        for (size_t i = 0; i < n; i++)
+            set_end(bits, ends[i], may_end);
+    }
+    for (size_t i = 0; i < s->setup.n_more_ends; i++)
+        set_end(bits, s->ends[i], may_end);
+    for (size_t i = 0; i < words; i++) {
+        if (bits[i])
+            return 0;
+    }
+    return SAMPLER_NO_TOKEN;
+}
+
+/* -INFINITY for what may not come; false when nothing is left. */
+static bool keep_allowed(float *row, size_t n, const uint64_t *bits)
+{
+    bool left = false;
+    for (size_t first = 0; first < n; first += 64) {
+        uint64_t word = bits[first / 64];
+        size_t end = n - first < 64 ? n - first : 64;
+        for (size_t i = 0; i < end && word != UINT64_MAX; i++)
+            row[first + i] = word >> i & 1 ? row[first + i] : -INFINITY;
+        for (size_t i = 0; i < end && !left && word; i++)
+            left = row[first + i] > -INFINITY;
+    }
+    return left;
+}
+
+/* The row as it is to be chosen from, in `row`.  What is banned or biased away may still be all that the
+ * grammar leaves: then the grammar has its way. */
+static int32_t change_row(const struct sampler *s, const float *logits, const int32_t *tokens, size_t n,
+                          float *row, uint64_t *bits)
+{
+    size_t words = (s->vocabulary + 63) / 64;
+    memcpy(row, logits, s->vocabulary * sizeof *row);
+    if (s->changes)
+        apply_changes(s, row, tokens, n);
+    if (!s->grammar)
+        return 0;
+    int32_t problem = find_allowed(s, bits, words);
+    if (problem < 0 || keep_allowed(row, s->vocabulary, bits))
+        return problem;
+    for (size_t i = 0; i < s->vocabulary; i++)
+        row[i] = bits[i / 64] >> (i % 64) & 1 ? (logits[i] > -INFINITY ? logits[i] : -1e30f) : -INFINITY;
+    return 0;
+}
+
 int32_t sampler_pick(const struct sampler *s, const float *logits, const int32_t *tokens, size_t n,
                      struct sampler_scratch *scratch)
 {
-    bool greedy = s->options.temperature < GREEDY_BELOW;
+    bool greedy = s->options.temperature < GREEDY_BELOW, changes = s->changes || s->grammar;
     int32_t forced = forced_token(s, n);
     if (forced >= 0)
         return forced;
-    if (!s->changes && greedy)
+    if (!changes && greedy)
         return (int32_t)row_argmax(logits, s->vocabulary);
-    size_t row_bytes = (s->vocabulary * sizeof(float) + 63) & ~(size_t)63;
-    char *memory = scratch_take(scratch, row_bytes + s->vocabulary * sizeof(struct candidate));
+    size_t row_bytes = (s->vocabulary * sizeof(float) + 63) & ~(size_t)63,
+           bits_bytes = (s->vocabulary + 63) / 64 * 8;
+    char *memory = scratch_take(scratch, row_bytes + bits_bytes + s->vocabulary * sizeof(struct candidate));
     if (!memory)
-        return -1;
+        return SAMPLER_NO_MEMORY;
     float *row = (float *)(void *)memory;
-    if (s->changes) {
-        memcpy(row, logits, s->vocabulary * sizeof *row);
-        apply_changes(s, row, tokens, n);
+    if (changes) {
+        int32_t problem = change_row(s, logits, tokens, n, row, (uint64_t *)(void *)(memory + row_bytes));
+        if (problem < 0)
+            return problem;
         logits = row;
     }
     if (greedy)
         return (int32_t)row_argmax(logits, s->vocabulary);
-    return sample(s, logits, n, (struct candidate *)(void *)(memory + row_bytes));
+    return sample(s, logits, n, (struct candidate *)(void *)(memory + row_bytes + bits_bytes));
 }
 
 const float *sampler_scores(const struct sampler *s, const float *logits, float total, const int32_t *tokens,

@@ -21,6 +21,7 @@ struct pick {
     unsigned rank; /* of a beam */
     size_t n;      /* rows of this draw: the pick and those behind it for a draft; 0: such a one */
     size_t drawn;  /* of them with a token */
+    bool done;     /* the grammar is followed to its end */
     struct engine_token token;
     struct engine_alternative top[LIMIT_TOP_LOGPROBS];
 };
@@ -317,6 +318,7 @@ static bool draw(struct batch_runner *r, struct pick *p, size_t n, unsigned work
     if (p->token.id < 0)
         return false;
     sampler_accept(s->sampler, p->token.id);
+    p->done = sampler_done(s->sampler);
     if (spec->logprobs)
         logprobs_of(exec_kernels(r->exec), p->logits, r->vocabulary, spec->top_logprobs, &p->token, p->top);
     return true;
@@ -335,14 +337,17 @@ static void draw_run(void *context, size_t i, unsigned worker)
         if (!draw(r, &p[k], s->n_tokens + k, worker))
             return;
         p->drawn = k + 1;
+        if (p[k].done || job_is_end(s->job, p[k].token.id))
+            return;
         if (k + 1 < p->n && p[k].token.id != s->tokens[s->n_tokens + k])
             return;
     }
 }
 
-static void accept(struct sequence *s, const struct engine_token *token)
+static void accept(struct sequence *s, const struct pick *p)
 {
     struct job *j = s->job;
+    const struct engine_token *token = &p->token;
     bool ok = true;
     int stop = -1;
     s->tokens[s->n_tokens++] = token->id;
@@ -351,6 +356,8 @@ static void accept(struct sequence *s, const struct engine_token *token)
     if (!job_is_end(j, token->id))
         stop = text_stream_push(s->text, token->id, &ok);
     if (stop >= 0)
+        finish = ENGINE_FINISH_STOP;
+    if (p->done)
         finish = ENGINE_FINISH_STOP;
     if (finish != ENGINE_FINISH_NONE)
         text_stream_finish(s->text);
@@ -433,7 +440,7 @@ static void tell_run(struct pick *p, struct batch_result *result)
         s->n_computed += told > 0;
         result->accepted_tokens += told > 0;
         result->generated_tokens++;
-        accept(s, &p[told].token);
+        accept(s, &p[told]);
     }
     sequence_settle(s, p->drawn - 1);
 }
@@ -442,7 +449,7 @@ static void tell(struct batch_runner *r, struct batch_result *result)
 {
     for (size_t i = 0; i < r->n_picks; i++) {
         if (r->picks[i].token.id < 0)
-            error_no_memory(&r->picks[i].sequence->job->failure);
+            sampler_error(r->picks[i].token.id, &r->picks[i].sequence->job->failure);
     }
     for (size_t i = 0; i < r->n_picks; i++) {
         struct pick *p = &r->picks[i];

@@ -38,6 +38,12 @@ static int check_tokens(const struct served_model *m, const struct engine_job *s
                                "token id %d is outside the vocabulary of %zu", spec->sampling.bias[i].token,
                                vocabulary);
     }
+    for (size_t i = 0; i < spec->n_stop_tokens; i++) {
+        if (spec->stop_tokens[i] < 0 || (size_t)spec->stop_tokens[i] >= vocabulary)
+            return error_param(e, ERROR_INVALID_REQUEST, "stop_token_ids",
+                               "token id %d is outside the vocabulary of %zu", spec->stop_tokens[i],
+                               vocabulary);
+    }
     return 0;
 }
 
@@ -82,6 +88,8 @@ static int check_beams(const struct engine_job *spec, struct error *e)
         return error_param(e, ERROR_UNSUPPORTED, "stop", "stop strings can't be used with beams");
     if (spec->top_logprobs > 0)
         return error_param(e, ERROR_UNSUPPORTED, "top_logprobs", "top_logprobs can't be used with beams");
+    if (spec->grammar)
+        return error_param(e, ERROR_UNSUPPORTED, "beams", "beams can't follow a grammar");
     return 0;
 }
 

@@ -27,9 +27,22 @@ static int copy(void *pointer, const void *from, size_t count, size_t size, stru
     return 0;
 }
 
+/* Tokens that end the job besides the vocabulary's own. */
+static size_t collect_ends(const struct job *j, int32_t *ends)
+{
+    const struct generation_rules *rules = &j->served->rules;
+    size_t n = 0;
+    for (size_t i = 0; i < rules->n_ends && !j->spec.ignore_eos; i++)
+        ends[n++] = rules->ends[i];
+    for (size_t i = 0; i < j->spec.n_stop_tokens; i++)
+        ends[n++] = j->spec.stop_tokens[i];
+    return n;
+}
+
 static int create_sampler(struct job *j, struct sequence *s, struct error *e)
 {
     const struct generation_rules *rules = &j->served->rules;
+    int32_t ends[GENERATION_ENDS + LIMIT_STOP_TOKENS];
     const struct sampler_setup setup = {
         .options = &j->spec.sampling,
         .choice = s->choice,
@@ -40,6 +53,10 @@ static int create_sampler(struct job *j, struct sequence *s, struct error *e)
         .no_repeat_ngram = j->spec.no_repeat_ngram,
         .suppressed = rules->suppressed,
         .n_suppressed = rules->n_suppressed,
+        .grammar = j->spec.grammar,
+        .ends = !j->spec.ignore_eos,
+        .more_ends = ends,
+        .n_more_ends = collect_ends(j, ends),
         .forced_bos = j->has_source ? rules->forced_bos : -1,
         .forced_eos = j->forced_eos,
     };
@@ -161,6 +178,7 @@ int job_create_take(struct served_model *m, struct engine_job *spec, struct job 
     j->submitted_ns = clock_ns();
     j->usage.prompt_tokens = spec->n_prompt;
     j->spec.tag = NULL;
+    grammar_share(j->spec.grammar);
     snprintf(j->tag, sizeof j->tag, "%s", spec->tag ? spec->tag : "-");
     if (fill(j, spec, e) < 0) {
         job_free(j);
@@ -186,6 +204,7 @@ void job_free(struct job *j)
     free(j->sequences);
     beam_search_free(j->beams);
     stop_set_free(j->stops);
+    grammar_release(j->spec.grammar);
     free(j->source.pages);
     free(j->source.data);
     free(j->pooled);

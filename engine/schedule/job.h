@@ -9,6 +9,7 @@
 #include "engine/base/limits.h"
 #include "engine/cache/kv_pages.h"
 #include "engine/decode/beam.h"
+#include "engine/decode/grammar.h"
 #include "engine/decode/lookup.h"
 #include "engine/decode/sampler.h"
 #include "engine/decode/text_stream.h"

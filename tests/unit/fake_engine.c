@@ -10,10 +10,14 @@
 #include "engine/base/json.h"
 #include "engine/base/limits.h"
 #include "engine/base/utf8.h"
+#include "engine/decode/grammar.h"
+#include "engine/decode/token_trie.h"
 
 struct engine_vocabulary {
     bool add_bos, add_eos;
 };
+
+static struct token_trie *fake_trie; /* of the first grammar; for the life of the process */
 
 struct engine_model {
     struct engine_model_info info;
@@ -547,4 +551,46 @@ double number_at(const json_t *value, const char *path)
     const json_t *number = at(value, path);
     ck_assert_msg(json_is_number(number), "no number at %s", path);
     return json_number_value(number);
+}
+
+/* ---- grammars: real ones, over the toy vocabulary --------------------------------------------- */
+
+static const char *trie_bytes(const void *context, int32_t id, size_t *len)
+{
+    return engine_token_bytes(context, id, len);
+}
+
+static bool trie_is_control(const void *context, int32_t id)
+{
+    return engine_token_is_control(context, id);
+}
+
+static bool trie_is_end(const void *context, int32_t id)
+{
+    (void)context;
+    return id == FAKE_EOS || id == FAKE_IM_END;
+}
+
+int engine_grammar_create(struct engine_vocabulary *v, const char *text, size_t len,
+                          struct engine_grammar **out, struct error *e)
+{
+    const struct token_source source = {v, FAKE_VOCABULARY, trie_bytes, trie_is_control, trie_is_end};
+    if (!fake_trie && token_trie_create(&source, &fake_trie, e) < 0)
+        return -1;
+    return grammar_create(text, len, fake_trie, out, e);
+}
+
+struct engine_grammar *engine_grammar_share(struct engine_grammar *g)
+{
+    return grammar_share(g);
+}
+
+void engine_grammar_release(struct engine_grammar *g)
+{
+    grammar_release(g);
+}
+
+size_t engine_grammar_bytes(struct engine_grammar *g)
+{
+    return grammar_bytes(g);
 }
