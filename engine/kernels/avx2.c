@@ -22,7 +22,7 @@ typedef struct {
 #define KERNEL_NAME   "avx2"
 #define QUERY_ROWS    6
 #define QUERY_VECTORS 1
-enum { TILE_ROWS = 4 };
+enum { TILE_ROWS = 4, QUANT_ROWS = 4 };
 
 static inline vf vf_of(__m256 low, __m256 high)
 {
@@ -208,12 +208,6 @@ static inline vf vi_to_float(vi v)
     return vf_of(_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high));
 }
 
-static inline vi vi_sub(vi v, int32_t n)
-{
-    __m256i all = _mm256_set1_epi32(n);
-    return (vi){_mm256_sub_epi32(v.low, all), _mm256_sub_epi32(v.high, all)};
-}
-
 /* Four activations, the same for all rows of the panel. */
 static inline __m256i four_of(const int8_t *q)
 {
@@ -334,50 +328,89 @@ INLINE __m256i pair_products(enum digits digits, __m256i digit, __m256i q)
     return _mm256_maddubs_epi16(_mm256_abs_epi8(digit), _mm256_sign_epi8(q, digit));
 }
 
-/* Adds groups [first, end) of eight rows (w: the panel's first half, or 32 bytes on) to dot. */
-INLINE void add_groups(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
-                       int rows, int first, int end, __m256i *dot)
+/* Signed digits keep their sign. */
+INLINE void widen_digits(enum digits digits, const uint8_t *w, uint8_t *out)
+{
+    UNROLL for (int j = 0; j < 8; j++)
+    {
+        _mm256_storeu_si256((void *)(out + 64 * j), digits_of(digits, w, j));
+        _mm256_storeu_si256((void *)(out + 64 * j + 32), digits_of(digits, w + 32, j));
+    }
+}
+
+INLINE __m256i digits_from(enum digits digits, bool wide, const uint8_t *w, int j)
+{
+    return wide ? load_32(w + 64 * j) : digits_of(digits, w, j);
+}
+
+/* low * a's first sum + high * its second one. */
+INLINE __m256i zero_sum(int low, int high, const struct quant_block *a)
+{
+    return _mm256_madd_epi16(four_of((const int8_t *)a->sum), _mm256_set1_epi32(low | high << 16));
+}
+
+/* Here the order of additions is kept as written: gcc would hold all products before it adds any, and has
+ * no registers for them. */
+INLINE __m256i add_in_order(__m256i sum, __m256i product)
+{
+    sum = _mm256_add_epi16(sum, product);
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+
+/* Products of groups [first, end) in dot. */
+INLINE void dot_groups(enum digits digits, bool wide, const uint8_t *w, const struct quant_block *a, int rows,
+                       int first, int end, vi *dot)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     int run = groups_in_16_bits(digits) < end - first ? groups_in_16_bits(digits) : end - first;
-    __m256i sum[TILE_ROWS];
+    vi sum[QUANT_ROWS];
     UNROLL for (int j = first; j < end; j++)
     {
-        __m256i digit = digits_of(digits, w, j);
+        __m256i upper = digits_from(digits, wide, w, j), lower = digits_from(digits, wide, w + 32, j);
+        bool starts = (j - first) % run == 0;
         UNROLL for (int r = 0; r < rows; r++)
         {
-            __m256i product = pair_products(digits, digit, four_of(a[(size_t)r * stride].q + 4 * j));
-            sum[r] = (j - first) % run ? _mm256_add_epi16(sum[r], product) : product;
+            __m256i q = four_of(a[r].q + 4 * j);
+            __m256i low = pair_products(digits, upper, q), high = pair_products(digits, lower, q);
+            sum[r].low = starts ? low : add_in_order(sum[r].low, low);
+            sum[r].high = starts ? high : add_in_order(sum[r].high, high);
             if ((j - first) % run == run - 1) {
-                __m256i wide = _mm256_madd_epi16(sum[r], ones);
-                dot[r] = j - first < run ? wide : _mm256_add_epi32(dot[r], wide);
+                low = _mm256_madd_epi16(sum[r].low, ones);
+                high = _mm256_madd_epi16(sum[r].high, ones);
+                dot[r].low = j - first < run ? low : _mm256_add_epi32(dot[r].low, low);
+                dot[r].high = j - first < run ? high : _mm256_add_epi32(dot[r].high, high);
             }
         }
     }
 }
 
-INLINE void dots_whole(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
-                       int rows, vi *dot)
+INLINE void subtract_zero(int low, int high, const struct quant_block *a, int rows, vi *dot)
 {
-    __m256i low[TILE_ROWS], high[TILE_ROWS];
-    add_groups(digits, w, a, stride, rows, 0, 8, low);
-    add_groups(digits, w + 32, a, stride, rows, 0, 8, high);
-    UNROLL for (int r = 0; r < rows; r++) dot[r] = (vi){low[r], high[r]};
-}
-
-INLINE void dots_halves(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
-                        int rows, vi *low, vi *high)
-{
-    __m256i dot[4][TILE_ROWS];
-    for (int i = 0; i < 2; i++) {
-        add_groups(digits, w + 32 * i, a, stride, rows, 0, 4, dot[i]);
-        add_groups(digits, w + 32 * i, a, stride, rows, 4, 8, dot[2 + i]);
-    }
+    if (!low && !high)
+        return;
     UNROLL for (int r = 0; r < rows; r++)
     {
-        low[r] = (vi){dot[0][r], dot[1][r]};
-        high[r] = (vi){dot[2][r], dot[3][r]};
+        __m256i zero = zero_sum(low, high, a + r);
+        dot[r].low = _mm256_sub_epi32(dot[r].low, zero);
+        dot[r].high = _mm256_sub_epi32(dot[r].high, zero);
     }
+}
+
+INLINE void dots_whole(enum digits digits, int zero, bool wide, const uint8_t *w, const struct quant_block *a,
+                       int rows, vi *dot)
+{
+    dot_groups(digits, wide, w, a, rows, 0, 8, dot);
+    subtract_zero(zero, zero, a, rows, dot);
+}
+
+INLINE void dots_halves(enum digits digits, int zero, bool wide, const uint8_t *w,
+                        const struct quant_block *a, int rows, vi *low, vi *high)
+{
+    dot_groups(digits, wide, w, a, rows, 0, 4, low);
+    subtract_zero(zero, 0, a, rows, low);
+    dot_groups(digits, wide, w, a, rows, 4, 8, high);
+    subtract_zero(0, zero, a, rows, high);
 }
 
 #include "engine/kernels/loops.inc"

@@ -14,7 +14,8 @@ typedef __m512i vi;
 #define KERNEL_NAME   "avx512"
 #define QUERY_ROWS    12
 #define QUERY_VECTORS 2
-enum { TILE_ROWS = 8 };
+/* 12 rows: their dots and sums, a vector of digits and a few more fill the 32 registers */
+enum { TILE_ROWS = 8, QUANT_ROWS = 12 };
 
 static inline __mmask16 first_lanes(size_t n)
 {
@@ -151,11 +152,6 @@ static inline vf vi_to_float(vi v)
     return _mm512_cvtepi32_ps(v);
 }
 
-static inline vi vi_sub(vi v, int32_t n)
-{
-    return _mm512_sub_epi32(v, _mm512_set1_epi32(n));
-}
-
 /* Four activations, the same for all 16 rows of the panel. */
 static inline __m512i four_of(const int8_t *q)
 {
@@ -188,39 +184,56 @@ static inline vf vf_load_u4_high(const uint8_t *p)
 
 #include "engine/kernels/avx512_digits.inc"
 
-INLINE void dots_halves(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
-                        int rows, vi *low, vi *high)
+INLINE void widen_digits(enum digits digits, const uint8_t *w, uint8_t *out)
 {
-    __m512i part[8];
-    UNROLL for (int j = 0; j < 8; j++) part[j] = digits_of(digits, w, j);
-    UNROLL for (int r = 0; r < rows; r++, a += stride)
+    UNROLL for (int j = 0; j < 8; j++) _mm512_storeu_si512(out + 64 * j, digits_of(digits, w, j));
+}
+
+INLINE __m512i digits_from(enum digits digits, bool wide, const uint8_t *w, int j)
+{
+    return wide ? _mm512_loadu_si512(w + 64 * j) : digits_of(digits, w, j);
+}
+
+/* -(low * a's first sum + high * its second one): digits are dotted as unsigned bytes. */
+INLINE vi zero_sum(int low, int high, const struct quant_block *a)
+{
+    if (!low && !high)
+        return _mm512_setzero_si512();
+    __m512i sums = four_of((const int8_t *)a->sum);
+    return _mm512_dpwssd_epi32(_mm512_setzero_si512(), sums,
+                               _mm512_set1_epi32((uint16_t)-low | (int)((uint32_t)-high << 16)));
+}
+
+INLINE void dots_halves(enum digits digits, int zero, bool wide, const uint8_t *w,
+                        const struct quant_block *a, int rows, vi *low, vi *high)
+{
+    UNROLL for (int r = 0; r < rows; r++)
     {
-        low[r] = high[r] = _mm512_setzero_si512();
-        UNROLL for (int j = 0; j < 4; j++)
+        low[r] = zero_sum(zero, 0, a + r);
+        high[r] = zero_sum(0, zero, a + r);
+    }
+    UNROLL for (int j = 0; j < 4; j++)
+    {
+        __m512i first = digits_from(digits, wide, w, j), last = digits_from(digits, wide, w, 4 + j);
+        UNROLL for (int r = 0; r < rows; r++)
         {
-            low[r] = _mm512_dpbusd_epi32(low[r], part[j], four_of(a->q + 4 * j));
-            high[r] = _mm512_dpbusd_epi32(high[r], part[4 + j], four_of(a->q + 16 + 4 * j));
+            low[r] = _mm512_dpbusd_epi32(low[r], first, four_of(a[r].q + 4 * j));
+            high[r] = _mm512_dpbusd_epi32(high[r], last, four_of(a[r].q + 16 + 4 * j));
         }
     }
 }
 
-/* Two chains of four keep the latency of one row's sum short. */
-INLINE void dots_whole(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+INLINE void dots_whole(enum digits digits, int zero, bool wide, const uint8_t *w, const struct quant_block *a,
                        int rows, vi *dot)
 {
-    bool is_signed = digits == DIGITS_8 || digits == DIGITS_CODES;
-    __m512i part[8];
-    UNROLL for (int j = 0; j < 8; j++) part[j] = digits_of(digits, w, j);
-    UNROLL for (int r = 0; r < rows; r++, a += stride)
+    if (digits == DIGITS_8 || digits == DIGITS_CODES)
+        zero = 128;
+    UNROLL for (int r = 0; r < rows; r++) dot[r] = zero_sum(zero, zero, a + r);
+    UNROLL for (int j = 0; j < 8; j++)
     {
-        __m512i low = is_signed ? _mm512_set1_epi32(-128 * a->sum) : _mm512_setzero_si512();
-        __m512i high = _mm512_setzero_si512();
-        UNROLL for (int j = 0; j < 4; j++)
-        {
-            low = _mm512_dpbusd_epi32(low, part[j], four_of(a->q + 4 * j));
-            high = _mm512_dpbusd_epi32(high, part[4 + j], four_of(a->q + 16 + 4 * j));
-        }
-        dot[r] = _mm512_add_epi32(low, high);
+        __m512i part = digits_from(digits, wide, w, j);
+        UNROLL for (int r = 0; r < rows; r++) dot[r] =
+            _mm512_dpbusd_epi32(dot[r], part, four_of(a[r].q + 4 * j));
     }
 }
 

@@ -1,6 +1,6 @@
 /* linear.c - cuts a group of matrix products into tiles and hands them to the pool.
  * Activations are quantised once per group.  A tile is a run of panels, small enough that an unlucky
- * thread leaves little undone, times at most ROWS_PER_TILE rows, which then stay in the second-level
+ * thread leaves little undone, times at most LINEAR_TILE_ROWS rows, which then stay in the second-level
  * cache.  How it is cut never shows in the results: see kernels.h for the order of every sum. */
 #include <stdatomic.h>
 #include <string.h>
@@ -8,12 +8,10 @@
 #include "engine/kernels/set.h"
 
 enum {
-    ROWS_PER_TILE = 64,
     TILES_PER_THREAD = 8,
     TILE_BYTES_MIN = 16384,  /* of weights times rows: about a microsecond of work */
     TILE_BYTES_MAX = 131072, /* of weights */
-    QUANTISE_ALONE = 16384,  /* values that are quantised without waking the pool */
-    QUANTISE_ROWS = 8
+    QUANTISE_ALONE = 16384   /* values that are quantised without waking the pool */
 };
 
 struct linear_call {
@@ -30,18 +28,15 @@ struct linear_call {
     atomic_bool failed;
 };
 
-static void quantise_range(const struct linear_call *c, size_t first, size_t count)
-{
-    for (size_t r = first; r < first + count; r++)
-        c->set->quantise(c->x + r * c->cols, c->cols, c->a + r * (c->cols / QUANT_BLOCK));
-}
-
+/* One row group. */
 static void quantise_chunk(void *context, size_t chunk, unsigned worker)
 {
     const struct linear_call *c = context;
+    size_t group = c->set->row_group, first = chunk * group, blocks = c->cols / QUANT_BLOCK;
+    size_t width = c->rows - first < group ? c->rows - first : group;
     (void)worker;
-    size_t first = chunk * QUANTISE_ROWS, left = c->rows - first;
-    quantise_range(c, first, left < QUANTISE_ROWS ? left : QUANTISE_ROWS);
+    for (size_t r = 0; r < width; r++)
+        c->set->quantise(c->x + (first + r) * c->cols, c->cols, c->a + first * blocks + r, width);
 }
 
 static int quantise_activations(struct linear_call *c)
@@ -53,10 +48,12 @@ static int quantise_activations(struct linear_call *c)
     c->a = exec_shared(c->e, bytes);
     if (!c->a)
         return -1;
-    if (blocks <= QUANTISE_ALONE / QUANT_BLOCK)
-        quantise_range(c, 0, c->rows);
+    size_t groups = (c->rows + c->set->row_group - 1) / c->set->row_group;
+    if (blocks > QUANTISE_ALONE / QUANT_BLOCK)
+        pool_run(exec_pool(c->e), groups, quantise_chunk, c);
     else
-        pool_run(exec_pool(c->e), (c->rows + QUANTISE_ROWS - 1) / QUANTISE_ROWS, quantise_chunk, c);
+        for (size_t i = 0; i < groups; i++)
+            quantise_chunk(c, i, 0);
     return 0;
 }
 
@@ -81,12 +78,12 @@ static void run_tile(struct linear_call *c, const struct linear_part *p, size_t 
                      unsigned worker)
 {
     const struct weight *w = p->w;
-    size_t per_tile = panels_per_tile(c, w), panel = panel_tile * per_tile, row = row_tile * ROWS_PER_TILE;
+    size_t per_tile = panels_per_tile(c, w), panel = panel_tile * per_tile, row = row_tile * LINEAR_TILE_ROWS;
     size_t panels_left = panels_of(w) - panel, rows_left = c->rows - row;
     struct linear_tile t = {
         .cols = c->cols, .stride = p->stride, .panel_bytes = panel_bytes(w->dtype, w->cols)};
     t.n_panels = panels_left < per_tile ? panels_left : per_tile;
-    t.rows = rows_left < ROWS_PER_TILE ? rows_left : ROWS_PER_TILE;
+    t.rows = rows_left < LINEAR_TILE_ROWS ? rows_left : LINEAR_TILE_ROWS;
     t.panels = (const uint8_t *)w->panels + panel * t.panel_bytes;
     t.out_cols = w->rows - panel * PANEL_ROWS;
     if (t.out_cols > t.n_panels * PANEL_ROWS)
@@ -96,12 +93,11 @@ static void run_tile(struct linear_call *c, const struct linear_part *p, size_t 
         t.a = c->a + row * (c->cols / QUANT_BLOCK);
     t.out = p->out + (c->first_row + row) * p->stride + panel * PANEL_ROWS;
     t.bias = p->bias ? p->bias + panel * PANEL_ROWS : NULL;
-    if (c->set->scratch_floats) {
-        t.scratch = exec_scratch(c->e, worker, c->set->scratch_floats(c->cols));
-        if (!t.scratch) {
-            atomic_store(&c->failed, true);
-            return;
-        }
+    size_t floats = c->set->scratch_floats ? c->set->scratch_floats(c->cols) : 0;
+    t.scratch = floats ? exec_scratch(c->e, worker, floats) : NULL;
+    if (floats && !t.scratch) {
+        atomic_store(&c->failed, true);
+        return;
     }
     c->set->linear[w->dtype](&t);
 }
@@ -126,7 +122,7 @@ static size_t choose_tile_bytes(const struct linear_call *c)
     size_t total = 0;
     for (size_t i = 0; i < c->n_parts; i++)
         total += c->parts[i].w->bytes;
-    size_t rows = c->rows < ROWS_PER_TILE ? c->rows : ROWS_PER_TILE;
+    size_t rows = c->rows < LINEAR_TILE_ROWS ? c->rows : LINEAR_TILE_ROWS;
     size_t bytes = total / (pool_threads(exec_pool(c->e)) * (size_t)TILES_PER_THREAD) * c->row_tiles;
     if (bytes > TILE_BYTES_MAX)
         return TILE_BYTES_MAX;
@@ -150,7 +146,7 @@ static int linear_rest(struct exec *e, const float *x, size_t first, size_t rows
         quantised |= dtype_is_quantised(parts[i].w->dtype);
     if (quantised && !c.set->float_activations)
         TRY(quantise_activations(&c));
-    c.row_tiles = (c.rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE;
+    c.row_tiles = (c.rows + LINEAR_TILE_ROWS - 1) / LINEAR_TILE_ROWS;
     c.tile_bytes = choose_tile_bytes(&c);
     size_t tiles = 0;
     for (size_t i = 0; i < n_parts; i++)

@@ -17,7 +17,7 @@ typedef struct {
 #define KERNEL_NAME   "scalar"
 #define QUERY_ROWS    4
 #define QUERY_VECTORS 1
-enum { TILE_ROWS = 4 };
+enum { TILE_ROWS = 4, QUANT_ROWS = 4 };
 
 #define LANES(i) for (int i = 0; i < 16; i++)
 
@@ -189,12 +189,6 @@ static inline vf vi_to_float(vi v)
     return f;
 }
 
-static inline vi vi_sub(vi v, int32_t n)
-{
-    LANES(i) v.lane[i] -= n;
-    return v;
-}
-
 static inline vf vf_load_u8(const uint8_t *p)
 {
     vf v;
@@ -260,29 +254,37 @@ static inline int digit_at(enum digits digits, const uint8_t *w, int j, int at)
     return 0;
 }
 
-INLINE void dots_halves(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
-                        int rows, vi *low, vi *high)
+/* As bytes, column c of row r at 4 * (16 * (c / 4) + r) + c % 4; with their sign where they have one. */
+INLINE void widen_digits(enum digits digits, const uint8_t *w, uint8_t *out)
 {
-    int16_t digit[16][QUANT_BLOCK];
-    LANES(i)
-    for (int c = 0; c < QUANT_BLOCK; c++)
-        digit[i][c] = (int16_t)digit_at(digits, w, c / 4, 4 * i + c % 4);
-    for (int r = 0; r < rows; r++, a += stride)
+    for (int j = 0; j < 8; j++)
+        for (int at = 0; at < 64; at++)
+            out[64 * j + at] = (uint8_t)digit_at(digits, w, j, at);
+}
+
+INLINE void dots_halves(enum digits digits, int zero, bool wide, const uint8_t *w,
+                        const struct quant_block *a, int rows, vi *low, vi *high)
+{
+    uint8_t bytes[16 * QUANT_BLOCK];
+    if (!wide)
+        widen_digits(digits, w, bytes);
+    const int8_t *digit = (const int8_t *)(wide ? w : bytes);
+    for (int r = 0; r < rows; r++, a++)
         LANES(i)
         {
             low[r].lane[i] = high[r].lane[i] = 0;
             for (int c = 0; c < 16; c++) {
-                low[r].lane[i] += digit[i][c] * a->q[c];
-                high[r].lane[i] += digit[i][16 + c] * a->q[16 + c];
+                low[r].lane[i] += (digit[16 * (c & ~3) + 4 * i + c % 4] - zero) * a->q[c];
+                high[r].lane[i] += (digit[256 + 16 * (c & ~3) + 4 * i + c % 4] - zero) * a->q[16 + c];
             }
         }
 }
 
-INLINE void dots_whole(enum digits digits, const uint8_t *w, const struct quant_block *a, size_t stride,
+INLINE void dots_whole(enum digits digits, int zero, bool wide, const uint8_t *w, const struct quant_block *a,
                        int rows, vi *dot)
 {
-    vi high[TILE_ROWS];
-    dots_halves(digits, w, a, stride, rows, dot, high);
+    vi high[QUANT_ROWS];
+    dots_halves(digits, zero, wide, w, a, rows, dot, high);
     for (int r = 0; r < rows; r++)
         LANES(i) dot[r].lane[i] += high[r].lane[i];
 }

@@ -15,16 +15,16 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
-/* 32 activations in the int8 block arithmetic.  All of a block lies together, so that a tile needs one
- * pointer a row. */
+/* 32 activations in the int8 block arithmetic.  Rows lie in groups of the set's row_group (the last may have
+ * fewer): block b of all rows of a group, then block b + 1, so that a tile reads them one after another. */
 struct quant_block {
     int8_t q[QUANT_BLOCK];
-    float dx, sx; /* sx = dx * sum */
-    int32_t sum;
-    int32_t sum_low; /* of the first 16 */
+    float dx, sx;   /* sx = dx * (sum[0] + sum[1]) */
+    int16_t sum[2]; /* of q's first and last 16 */
 };
 
 /* Some rows of x against some consecutive panels of one weight. */
+enum { LINEAR_TILE_ROWS = 144 };
 struct linear_tile {
     const uint8_t *panels;
     size_t n_panels, panel_bytes;
@@ -32,7 +32,7 @@ struct linear_tile {
     size_t rows;
     size_t out_cols;             /* outputs of these panels that exist: the last panel may be cut */
     const float *x;              /* (rows, cols); unused by quantised sets */
-    const struct quant_block *a; /* (rows, cols / 32); unused by float weights */
+    const struct quant_block *a; /* from a whole row group on; unused by float weights */
     float *out;                  /* (rows, out_cols) with `stride` floats between rows */
     size_t stride;
     const float *bias; /* (out_cols), or NULL */
@@ -87,7 +87,9 @@ struct kernel_set {
     bool float_activations;                /* linear[] reads x where a quantising set reads a */
     size_t (*scratch_floats)(size_t cols); /* of a linear tile; NULL = none */
     void (*linear[DTYPES])(const struct linear_tile *t);
-    void (*quantise)(const float *x, size_t cols, struct quant_block *out); /* one row */
+    size_t row_group; /* of quantised activations; divides LINEAR_TILE_ROWS */
+    /* One row, its blocks `stride` apart in out. */
+    void (*quantise)(const float *x, size_t cols, struct quant_block *out, size_t stride);
     void (*rms_norm)(float *out, const float *x, size_t cols, const float *scale, float eps);
     void (*add)(float *x, const float *y, size_t n);
     void (*layer_norm)(float *out, const float *x, size_t cols, const float *scale, const float *bias,
