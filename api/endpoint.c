@@ -83,6 +83,8 @@ static const struct api_endpoint endpoints[] = {
     GET("/api/ps", ollama_ps, &api_ollama),
     POST_AT_ONCE("/api/show", ollama_show, &api_ollama),
     POST_AT_ONCE("/api/pull", ollama_pull, &api_ollama),
+    POST_JOBS("/api/generate", ollama_generate, &api_ollama),
+    POST_JOBS("/api/chat", ollama_chat, &api_ollama),
     POST_JOBS("/api/embed", ollama_embed, &api_ollama),
     POST_JOBS("/api/embeddings", ollama_embeddings, &api_ollama),
 };

@@ -162,4 +162,16 @@ int oip_server_begin(struct api_call *call, struct error *e);
 int oip_model_begin(struct api_call *call, struct error *e);
 int oip_ready_begin(struct api_call *call, struct error *e);
 
+extern const struct field_table ollama_generate_fields;
+int ollama_generate_begin(struct api_call *call, struct error *e);
+void ollama_generate_event(struct api_call *call, size_t job, const struct engine_event *event);
+int ollama_generate_advance(struct api_call *call, struct error *e);
+void ollama_generate_free(struct api_call *call);
+
+extern const struct field_table ollama_chat_fields;
+int ollama_chat_begin(struct api_call *call, struct error *e);
+void ollama_chat_event(struct api_call *call, size_t job, const struct engine_event *event);
+int ollama_chat_advance(struct api_call *call, struct error *e);
+void ollama_chat_free(struct api_call *call);
+
 #endif

@@ -123,11 +123,13 @@ static int read_json(const struct place *p, const json_t *value, const json_t **
     unsigned kinds = p->field->kinds;
     bool ok = (json_is_string(value) && (kinds & FIELD_KIND_STRING)) ||
               (json_is_array(value) && (kinds & FIELD_KIND_ARRAY)) ||
-              (json_is_object(value) && (kinds & FIELD_KIND_OBJECT));
+              (json_is_object(value) && (kinds & FIELD_KIND_OBJECT)) ||
+              (json_is_boolean(value) && (kinds & FIELD_KIND_BOOL));
     if (!ok)
         return wrong_type(p,
                           kinds == FIELD_KIND_OBJECT  ? "an object"
                           : kinds == FIELD_KIND_ARRAY ? "a list"
+                          : kinds & FIELD_KIND_BOOL   ? "true, false or a string"
                                                       : "a string or a list",
                           value);
     *out = value;

@@ -29,7 +29,7 @@ enum field_type {
     FIELD_UNSUPPORTED, /* refused, except the values in the JSON list `neutral`, which change nothing */
 };
 
-enum { FIELD_KIND_STRING = 1, FIELD_KIND_ARRAY = 2, FIELD_KIND_OBJECT = 4 };
+enum { FIELD_KIND_STRING = 1, FIELD_KIND_ARRAY = 2, FIELD_KIND_OBJECT = 4, FIELD_KIND_BOOL = 8 };
 
 struct field_texts {
     const struct engine_text *items;

@@ -72,6 +72,39 @@ class Paths(Served):
         self.error(400, "/api/show", b"{", "line 1")
         self.error(405, "/api/tags", {}, "GET")
 
+    def test_options_are_honoured_or_refused(self):
+        def refuse(message, path="/api/generate", **more):
+            body = {"model": "llama", **({"prompt": "a"} if path == "/api/generate" else {}), **more}
+            self.error(400, path, body, message)
+        refuse("options.mirostat is not supported", options={"mirostat": 1})
+        refuse('unknown field "options.temp"', options={"temp": 1})
+        refuse("options.top_p must be", options={"top_p": 2})
+        refuse("options.repeat_last_n must be -1", options={"repeat_penalty": 1.1, "repeat_last_n": 64})
+        refuse("context is", options={"num_ctx": 1 << 20})
+        refuse("maximum context length is 4 tokens", options={"num_ctx": 4}, prompt="one two three four five", raw=True)
+        refuse("template is not supported", template="{{ .Prompt }}")
+        refuse("images is not supported", images=["aGk="])
+        refuse("suffix is not supported", suffix="b")
+        refuse("does not think", path="/api/chat", messages=[{"role": "user", "content": "a"}], think=True)
+        refuse("messages[0].role", path="/api/chat", messages=[{"role": "robot", "content": "a"}])
+        refuse("no call for this result", path="/api/chat", messages=[{"role": "tool", "content": "a"}])
+        refuse("can't do completions", model="bert-embeddings")
+        quiet = {"mirostat": 0, "num_gpu": 1, "num_thread": 2, "repeat_last_n": 64, "seed": -1, "num_predict": 3,
+                 "temperature": 0, "num_ctx": 32}
+        a = self.ok("/api/generate", {"model": "llama", "prompt": "a", "raw": True, "options": quiet, "stream": False})
+        self.assertEqual(a["eval_count"], 3)
+        filled = self.ok("/api/generate", {"model": "llama", "prompt": "a", "raw": True, "stream": False,
+                                           "options": {**quiet, "num_predict": -1}})
+        self.assertLessEqual(filled["prompt_eval_count"] + filled["eval_count"], 32)
+
+    def test_a_stream_is_lines_of_json(self):
+        status, headers, data = self.server.request("POST", "/api/generate", {
+            "model": "llama", "prompt": "a", "raw": True, "options": {"num_predict": 4, "temperature": 0}})
+        self.assertEqual((status, headers["content-type"]), (200, "application/x-ndjson"))
+        lines = [json.loads(line) for line in data.decode().split("\n")[:-1]]
+        self.assertTrue(all(line["model"] == "llama" and line["created_at"].endswith("Z") for line in lines))
+        self.assertEqual(lines[-1]["done"], True)
+
     def test_pull_finds_what_is_loaded(self):
         status, headers, data = self.server.request("POST", "/api/pull", {"model": "llama"})
         self.assertEqual((status, headers["content-type"]), (200, "application/x-ndjson"))
@@ -101,6 +134,65 @@ class Client(ApiCase):
         self.assertEqual(len(a.embeddings), 2)
         self.assertAlmostEqual(math.hypot(*a.embeddings[0]), 1, places=5)
         self.assertTrue(self.client.embeddings(model=self.model, prompt=TEXTS[0]).embedding)
+
+    def test_generate(self):
+        options = {"temperature": 0, "num_predict": 6}
+        whole = self.client.generate(model=self.model, prompt="Hello", system="Be brief.", options=options)
+        parts = list(self.client.generate(model=self.model, prompt="Hello", system="Be brief.", options=options,
+                                          stream=True))
+        self.assertEqual("".join(p.response for p in parts), whole.response)
+        self.assertEqual([p.done for p in parts], [False] * (len(parts) - 1) + [True])
+        self.assertEqual(parts[-1].done_reason, "length")
+        self.assertEqual(parts[-1].eval_count, 6)
+        self.assertEqual(list(parts[-1].context), list(whole.context))
+        self.assertEqual(len(whole.context), whole.prompt_eval_count + 6)
+        self.assertGreater(whole.total_duration, whole.eval_duration)
+        more = self.client.generate(model=self.model, prompt="More", context=whole.context, options=options)
+        self.assertEqual(list(more.context)[:len(whole.context)], list(whole.context))
+
+    def test_raw_generate(self):
+        known = self.text("/v1/completions", {"prompt": "Once upon", "max_tokens": 6, "temperature": 0})
+        a = self.client.generate(model=self.model, prompt="Once upon", raw=True,
+                                 options={"temperature": 0, "num_predict": 6})
+        self.assertEqual(a.response, known)
+        self.assertIsNone(a.context)
+
+    def test_chat(self):
+        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+        options = {"temperature": 0, "num_predict": 6, "seed": 1, "top_k": 40, "stop": ["\u0001"]}
+        known = self.ok("/v1/chat/completions", {"messages": messages, "temperature": 0, "max_tokens": 6})
+        whole = self.client.chat(model=self.model, messages=messages, options=options)
+        self.assertEqual(whole.message.content, known["choices"][0]["message"]["content"])
+        self.assertEqual((whole.message.role, whole.done_reason), ("assistant", "length"))
+        self.assertEqual(whole.prompt_eval_count, known["usage"]["prompt_tokens"])
+        parts = list(self.client.chat(model=self.model, messages=messages, options=options, stream=True))
+        self.assertEqual("".join(p.message.content for p in parts), whole.message.content)
+        self.assertEqual(parts[-1].eval_count, 6)
+        more = [*messages, whole.message, {"role": "user", "content": "More"}]
+        self.assertTrue(self.client.chat(model=self.model, messages=more, options=options).done)
+
+    def test_tools_are_offered(self):
+        def weather(city: str) -> str:
+            """Weather of a city.
+
+            Args:
+                city: its name
+            """
+        messages = [{"role": "user", "content": "Weather in Rome?"}]
+        options = {"temperature": 0, "num_predict": 4}
+        bare = self.client.chat(model=self.model, messages=messages, options=options)
+        a = self.client.chat(model=self.model, messages=messages, options=options, tools=[weather])
+        self.assertGreater(a.prompt_eval_count, bare.prompt_eval_count + 20)
+        messages += [{"role": "assistant", "content": "",
+                      "tool_calls": [{"function": {"name": "weather", "arguments": {"city": "Rome"}}}]},
+                     {"role": "tool", "tool_name": "weather", "content": "sunny"}]
+        b = self.client.chat(model=self.model, messages=messages, options=options, tools=[weather])
+        self.assertGreater(b.prompt_eval_count, a.prompt_eval_count)
+
+    def test_loading_and_unloading(self):
+        self.assertEqual(self.client.generate(model=self.model).done_reason, "load")
+        self.assertEqual(self.client.generate(model=self.model, keep_alive=0).done_reason, "unload")
+        self.assertEqual(self.client.chat(model=self.model, messages=[]).done_reason, "load")
 
     def test_errors(self):
         with self.assertRaises(ollama.ResponseError) as missing:
