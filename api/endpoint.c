@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/anthropic.h"
 #include "api/endpoints.h"
 #include "api/oip.h"
 #include "api/ollama.h"
@@ -59,6 +60,8 @@ static const struct api_endpoint endpoints[] = {
     GET("/v1/models/{id}", models_one, NULL),
     POST_AT_ONCE("/tokenize", tokenize, NULL),
     POST_AT_ONCE("/detokenize", detokenize, NULL),
+    POST_JOBS("/v1/messages", anthropic, &api_anthropic),
+    POST_AT_ONCE("/v1/messages/count_tokens", anthropic_count, &api_anthropic),
     POST_JOBS("/embed", tei_embed, &api_tei),
     POST_AT_ONCE("/embed_all", tei_embed_all, &api_tei),
     POST_AT_ONCE("/embed_sparse", tei_embed_sparse, &api_tei),

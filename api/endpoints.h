@@ -174,4 +174,13 @@ void ollama_chat_event(struct api_call *call, size_t job, const struct engine_ev
 int ollama_chat_advance(struct api_call *call, struct error *e);
 void ollama_chat_free(struct api_call *call);
 
+extern const struct field_table anthropic_fields;
+int anthropic_begin(struct api_call *call, struct error *e);
+void anthropic_event(struct api_call *call, size_t job, const struct engine_event *event);
+int anthropic_advance(struct api_call *call, struct error *e);
+void anthropic_free(struct api_call *call);
+
+extern const struct field_table anthropic_count_fields;
+int anthropic_count_begin(struct api_call *call, struct error *e);
+
 #endif

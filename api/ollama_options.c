@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "api/ollama.h"
-#include "api/prompt.h"
 #include "api/tasks.h"
+#include "api/thinking.h"
 #include "api/wire.h"
 #include "engine/base/limits.h"
 
@@ -97,32 +97,17 @@ int ollama_options_begin(struct api_call *call, struct ollama_options *o, struct
     return 0;
 }
 
-/* Templates that can be told call their variable so. */
-#define THINKING "enable_thinking"
-
 int ollama_think(struct api_call *call, const struct ollama_options *o, struct engine_model *model,
                  struct conversation_request *request, json_t **arguments, struct error *e)
 {
-    const char *name = engine_model_info(model)->name;
     *arguments = NULL;
-    if (!o->think)
-        return 0;
-    if (json_is_string(o->think)) {
+    if (json_is_string(o->think))
         request->effort = (struct engine_text){json_string_value(o->think), json_string_length(o->think)};
+    if (!json_is_boolean(o->think))
         return 0;
-    }
-    const struct template_traits *traits = prompt_traits(call->api, model);
-    bool thinks = traits && traits->reasoning, told = prompt_uses(call->api, model, THINKING);
-    if (json_is_true(o->think) && !thinks)
-        return error_param(e, ERROR_UNSUPPORTED, "think", "the model %.100s does not think", name);
-    if (json_is_false(o->think) && thinks && !told)
-        return error_param(e, ERROR_UNSUPPORTED, "think", "the model %.100s can't be told not to think",
-                           name);
-    if (!told)
-        return 0;
-    *arguments = json_pack("{s:b}", THINKING, json_is_true(o->think));
+    TRY(thinking_choose(call, model, json_is_true(o->think), "think", arguments, e));
     request->arguments = *arguments;
-    return *arguments ? 0 : error_no_memory(e);
+    return 0;
 }
 
 int ollama_fit(const struct ollama_options *o, struct engine_job *job, struct error *e)
