@@ -23,20 +23,22 @@ static const char *probe_always(void)
 #if defined(__x86_64__)
 
 struct cpu {
-    unsigned ecx1, ebx7, ecx7;
-    uint64_t enabled; /* register files that the system saves: XCR0 */
+    unsigned ecx1, ebx7, ecx7, eax7_1; /* _1: of leaf 7's second part */
+    uint64_t enabled;                  /* register files that the system saves: XCR0 */
 };
 
 enum { XCR0_AVX = 0x06, XCR0_AVX512 = 0xe6 };
 
 static struct cpu read_cpu(void)
 {
-    struct cpu c = {0, 0, 0, 0};
-    unsigned a, b, d;
+    struct cpu c = {0};
+    unsigned a, b, d, ecx;
     if (!__get_cpuid(1, &a, &b, &c.ecx1, &d))
         return c;
     if (!__get_cpuid_count(7, 0, &a, &c.ebx7, &c.ecx7, &d))
         c.ebx7 = c.ecx7 = 0;
+    if (!__get_cpuid_count(7, 1, &c.eax7_1, &b, &ecx, &d))
+        c.eax7_1 = 0;
     if (c.ecx1 & bit_OSXSAVE) {
         unsigned low, high;
         __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -54,6 +56,14 @@ static const char *probe_avx2(void)
     if ((c.enabled & XCR0_AVX) != XCR0_AVX)
         return "the operating system has not enabled AVX";
     return NULL;
+}
+
+static const char *probe_avxvnni(void)
+{
+    const char *why_not = probe_avx2();
+    if (why_not)
+        return why_not;
+    return read_cpu().eax7_1 & bit_AVXVNNI ? NULL : "the processor lacks AVX-VNNI";
 }
 
 static const char *probe_avx512(void)
@@ -79,6 +89,7 @@ struct set_row {
 static const struct set_row table[] = {
 #if defined(__x86_64__)
     {"avx512", &kernel_set_avx512, probe_avx512, false},
+    {"avxvnni", &kernel_set_avxvnni, probe_avxvnni, false},
     {"avx2", &kernel_set_avx2, probe_avx2, false},
 #endif
     {"scalar", &kernel_set_scalar, probe_always, false},

@@ -106,6 +106,7 @@ struct kernel_set {
 
 extern const struct kernel_set kernel_set_scalar;
 extern const struct kernel_set kernel_set_avx2;
+extern const struct kernel_set kernel_set_avxvnni;
 extern const struct kernel_set kernel_set_avx512;
 const struct kernel_set *
 kernel_set_openblas(const struct kernel_set *rest); /* linear by sgemm, all else from rest */
