@@ -60,6 +60,7 @@ static const struct api_endpoint endpoints[] = {
     GET("/v1/models/{id}", models_one, NULL),
     POST_AT_ONCE("/tokenize", tokenize, NULL),
     POST_AT_ONCE("/detokenize", detokenize, NULL),
+    GET("/tokenizer_info", tokenizer_info, NULL),
     POST_JOBS("/v1/messages", anthropic, &api_anthropic),
     POST_AT_ONCE("/v1/messages/count_tokens", anthropic_count, &api_anthropic),
     POST_JOBS("/embed", tei_embed, &api_tei),

@@ -90,6 +90,7 @@ extern const struct field_table tokenize_fields;
 int tokenize_begin(struct api_call *call, struct error *e);
 extern const struct field_table detokenize_fields;
 int detokenize_begin(struct api_call *call, struct error *e);
+int tokenizer_info_begin(struct api_call *call, struct error *e);
 
 extern const struct field_table tei_embed_fields;
 int tei_embed_begin(struct api_call *call, struct error *e);

@@ -1,6 +1,7 @@
-/* tokenize.c - POST /tokenize and /detokenize, in the shape of llama-server.
+/* tokenize.c - POST /tokenize and /detokenize, in the shape of llama-server, and GET /tokenizer_info.
  * Thread: a worker; makes no jobs. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/endpoints.h"
 #include "api/generation.h"
@@ -92,6 +93,35 @@ int tokenize_begin(struct api_call *call, struct error *e)
     return call->out.failed ? error_no_memory(e) : 0;
 }
 
+/* A text or null. */
+static void add_text(struct buf *out, const char *name, const char *text)
+{
+    buf_printf(out, "\"%s\":", name);
+    if (text && *text)
+        wire_text(out, text, strlen(text));
+    else
+        buf_add_text(out, "null");
+}
+
+/* As vLLM tells it of its one model: lm-eval tokenises through the server with it. */
+int tokenizer_info_begin(struct api_call *call, struct error *e)
+{
+    static const struct engine_text first;
+    struct engine_model *model;
+    TRY(generation_find_model(call, &first, &model, e));
+    const struct engine_model_info *info = engine_model_info(model);
+    buf_add_text(&call->out, "{");
+    add_text(&call->out, "tokenizer_class", info->tokenizer);
+    buf_add_text(&call->out, ",");
+    add_text(&call->out, "bos_token", info->bos_text);
+    buf_add_text(&call->out, ",");
+    add_text(&call->out, "eos_token", info->eos_text);
+    buf_printf(&call->out, ",\"pad_token\":null,\"model_max_length\":%zu,", info->context);
+    add_text(&call->out, "chat_template", info->chat_template);
+    buf_add_text(&call->out, "}");
+    return call->out.failed ? error_no_memory(e) : 0;
+}
+
 int detokenize_begin(struct api_call *call, struct error *e)
 {
     const struct detokenize *d = call->state;
@@ -103,7 +133,9 @@ int detokenize_begin(struct api_call *call, struct error *e)
     buf_init(&text, LIMIT_REQUEST_ARENA);
     int result = engine_detokenize(v, d->tokens.items, d->tokens.n, true, &text, e);
     if (result == 0) {
-        buf_add_text(&call->out, "{\"content\":");
+        buf_add_text(&call->out, "{\"content\":"); /* llama-server's word; prompt is vLLM's */
+        wire_text(&call->out, text.len ? text.data : "", text.len);
+        buf_add_text(&call->out, ",\"prompt\":");
         wire_text(&call->out, text.len ? text.data : "", text.len);
         buf_add_text(&call->out, "}");
         result = call->out.failed || text.failed ? error_no_memory(e) : 0;

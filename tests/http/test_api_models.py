@@ -51,6 +51,13 @@ class Tokens(ApiCase):
         raw = b"".join(t["piece"].encode() if isinstance(t["piece"], str) else bytes(t["piece"]) for t in a)
         self.assertEqual(raw.decode(), "Hi 🙂")
 
+    def test_tokenizer_info(self):
+        """What lm-eval asks before it tokenises through the server."""
+        info = self.get("/tokenizer_info")
+        self.assertEqual(len(self.tokenize(info["eos_token"])), 1)
+        self.assertIn("im_start", info["chat_template"])
+        self.assertEqual(self.ok("/detokenize", {"tokens": self.tokenize("a b")})["prompt"], "a b")
+
     def test_refusals(self):
         self.assertEqual(self.refused(400, "/tokenize", {})["param"], "content")
         self.assertEqual(self.refused(400, "/tokenize", {"content": 1})["param"], "content")

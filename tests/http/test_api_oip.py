@@ -1,4 +1,4 @@
-"""test_clients_oip.py - the Open Inference Protocol, version 2: probes, metadata, infer with texts, generate."""
+"""test_api_oip.py - the Open Inference Protocol, version 2: probes, metadata, infer with texts, generate."""
 import json
 import math
 import unittest

@@ -1,4 +1,4 @@
-"""test_clients_tei.py - the paths of Text Embeddings Inference, as its clients send and read them.
+"""test_api_tei.py - the paths of Text Embeddings Inference, as its clients send and read them.
 
 Numbers are compared with what the /v1 paths say of the same texts.
 """

@@ -1,14 +1,11 @@
-"""test_openai_client.py - the official OpenAI Python client, unchanged but for base_url."""
+"""clients_openai.py - the official OpenAI Python client, unchanged but for base_url."""
 import struct
 import unittest
 
 from api_case import ApiCase
+from clients_case import have
 
-try:
-    import openai
-except ImportError:
-    openai = None
-
+openai = have("openai")
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
 
 
