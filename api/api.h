@@ -104,8 +104,9 @@ struct api_call {
     const char *content_type; /* NULL = application/json, or the dialect's when streaming */
     struct buf out;
 
-    void *state;     /* endpoint's own: fields->size bytes, the fields first */
-    json_t *request; /* the parsed body, for api/ alone */
+    void *state;                    /* endpoint's own: fields->size bytes, the fields first */
+    json_t *request;                /* the parsed body, for api/ alone */
+    struct engine_grammar *grammar; /* that the jobs follow; api_call_free() releases it */
 };
 
 /* For the server.  They call the endpoint's functions and keep the rules above. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/choice.h"
+#include "api/constraint.h"
 #include "api/endpoints.h"
 #include "api/generation.h"
 #include "api/tasks.h"
@@ -15,12 +16,14 @@
 #include "engine/base/limits.h"
 
 struct completions {
-    struct generation_options options; /* with the next four: the request */
+    struct generation_options options; /* with the next five: the request */
+    struct constraint_options constraint;
     const json_t *prompt;
     bool echo, logprobs_given;
     int64_t logprobs, best_of;
 
     struct engine_model *model;
+    struct engine_grammar *grammar; /* or NULL */
     const struct engine_vocabulary *vocabulary;
     const char *envelope;
     struct answer answer;   /* of all prompts */
@@ -73,6 +76,7 @@ static const struct field completion_rows[] = {
 static const struct field_group completion_groups[] = {
     {generation_rows, GENERATION_ROWS, AT(options)},
     {beam_rows, BEAM_ROWS, AT(options)},
+    {constraint_rows, CONSTRAINT_ROWS, AT(constraint)},
     FIELD_GROUP(completion_rows, 0),
 };
 const struct field_table completions_fields = FIELD_TABLE(completion_groups, sizeof(struct completions));
@@ -159,6 +163,7 @@ static int make_job(struct api_call *call, size_t index, const json_t *prompt, s
         return error_param(e, ERROR_INVALID_REQUEST, "prompt",
                            "prompt[%zu] must be a text or a list of token ids", index);
     TRY(generation_fill_job(call, &c->options, c->model, ids, n, (size_t)c->options.max_tokens, job, e));
+    job->grammar = c->grammar;
     job->logprobs = c->logprobs_given;
     job->prompt_logprobs = c->logprobs_given && c->echo;
     job->top_logprobs = (unsigned)c->logprobs;
@@ -206,6 +211,7 @@ int completions_begin(struct api_call *call, struct error *e)
     TRY(task_need(call, c->model, ENGINE_CAN_GENERATE, "completions", e));
     TRY(check_request(c, e));
     c->vocabulary = engine_model_vocabulary(c->model);
+    TRY(constraint_compile(call, &c->constraint, c->model, &c->grammar, e));
     TRY(wire_envelope(call, "cmpl", "text_completion", engine_model_info(c->model)->name, &c->envelope, e));
     return start(call, c, e);
 }

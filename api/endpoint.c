@@ -238,5 +238,7 @@ void api_call_free(struct api_call *call)
     call->n_jobs = 0;
     json_decref(call->request);
     call->request = NULL;
+    engine_grammar_release(call->grammar);
+    call->grammar = NULL;
     buf_free(&call->out);
 }

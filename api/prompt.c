@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "api/adapt.h"
+#include "api/constraint.h"
 #include "api/messages.h"
 #include "api/responses_store.h"
 #include "engine/base/limits.h"
@@ -27,6 +28,7 @@ struct api {
     pthread_mutex_t lock; /* of the list's head */
     struct chat_model *models;
     struct response_store *responses;
+    struct grammar_cache *grammars;
 };
 
 /* ---- per model ------------------------------------------------------------------------------ */
@@ -37,17 +39,23 @@ int api_create(struct engine *engine, struct api **out, struct error *e)
     if (!api)
         return error_no_memory(e);
     api->engine = engine;
-    if (response_store_create(&api->responses, e) < 0) {
-        free(api);
-        return -1;
-    }
+    if (response_store_create(&api->responses, e) < 0)
+        goto fail_api;
+    if (grammar_cache_create(&api->grammars, e) < 0)
+        goto fail_responses;
     if (pthread_mutex_init(&api->lock, NULL) != 0) {
-        response_store_free(api->responses);
-        free(api);
-        return error_no_memory(e);
+        error_no_memory(e);
+        goto fail_grammars;
     }
     *out = api;
     return 0;
+fail_grammars:
+    grammar_cache_free(api->grammars);
+fail_responses:
+    response_store_free(api->responses);
+fail_api:
+    free(api);
+    return -1;
 }
 
 void api_free(struct api *api)
@@ -61,8 +69,14 @@ void api_free(struct api *api)
         free(m);
     }
     response_store_free(api->responses);
+    grammar_cache_free(api->grammars);
     pthread_mutex_destroy(&api->lock);
     free(api);
+}
+
+struct grammar_cache *api_grammar_cache(struct api *api)
+{
+    return api->grammars;
 }
 
 struct response_store *api_responses(struct api *api)

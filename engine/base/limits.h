@@ -56,6 +56,21 @@
 #define LIMIT_GRAMMAR_WORK    4000000     /* places looked at for one token: some 0.3 s */
 #define LIMIT_GRAMMAR_CACHE   (48u << 20) /* bytes of states and masks; then they are made anew */
 
+/* What grammars are made of (api/regex*.c, api/schema*.c, api/constraint.c). */
+#define LIMIT_REGEX           65536
+#define LIMIT_REGEX_NESTING   90           /* groups in groups; they become brackets of a grammar */
+#define LIMIT_AUTOMATON       20000        /* states */
+#define LIMIT_AUTOMATON_MOVES (4u << 20)   /* states times classes of characters */
+#define LIMIT_AUTOMATON_WORK  200000000u   /* places looked at to make one: some 0.5 s */
+#define LIMIT_SCHEMA_ARENA    (64u << 20)  /* what one schema may use while it is read */
+#define LIMIT_SCHEMA_RULES    20000        /* places of a schema, each counted once */
+#define LIMIT_SCHEMA_BRANCHES 64           /* of oneOf: each is compared with each */
+#define LIMIT_SCHEMA_VALUES   10000        /* of an enum */
+#define LIMIT_SCHEMA_PREFIX   150          /* prefixItems: brackets in brackets */
+#define LIMIT_SCHEMA_HOPS     100          /* $ref to $ref to $ref … */
+#define LIMIT_GRAMMARS        64           /* kept for the next request, of all models */
+#define LIMIT_GRAMMARS_BYTES  (128u << 20) /* of those that are kept */
+
 /* Requests. */
 #define LIMIT_STOP_STRINGS    16
 #define LIMIT_STOP_BYTES      1024

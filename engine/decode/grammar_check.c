@@ -7,18 +7,27 @@
 #include "engine/base/limits.h"
 #include "engine/decode/grammar_program.h"
 
+struct queue { /* of rules to be looked at */
+    uint32_t *rules;
+    bool *waits;
+    size_t n;
+};
+
 struct check {
     struct program *p;
     uint8_t *visits;   /* (nodes) of the walk through one rule */
     uint32_t *stack;   /* (nodes + edges + 1) */
     uint32_t *callers; /* of rule r: callers[starts[r] … starts[r + 1]) */
     uint32_t *starts;
-    uint32_t *queue; /* (rules) each waits at most once */
-    bool *waits, *known;
+    uint32_t *filled; /* (rules) */
+    struct queue queues[2];
+    size_t cap_queue;
+    uint32_t *known; /* (rules) the round in which it was found, or 0 */
+    uint32_t round;
     uint64_t work;
 };
 
-/* The least work that stops a hostile grammar; real ones need a thousandth. */
+/* Where a hostile grammar is given up; real ones need a thousandth. */
 #define MOST_WORK (UINT64_C(100) * LIMIT_GRAMMAR_NODES)
 
 static int allocate(struct check *k)
@@ -28,15 +37,22 @@ static int allocate(struct check *k)
     k->stack = malloc(((size_t)p->n_nodes * 3 + p->n_edges + 1) * sizeof *k->stack);
     k->starts = calloc(p->n_rules + 1u, sizeof *k->starts);
     k->callers = malloc(((size_t)p->n_nodes + 1) * sizeof *k->callers);
-    k->queue = malloc(p->n_rules * sizeof *k->queue);
-    k->waits = calloc(p->n_rules, sizeof *k->waits);
+    k->filled = malloc(p->n_rules * sizeof *k->filled);
     k->known = calloc(p->n_rules, sizeof *k->known);
-    return k->visits && k->stack && k->starts && k->callers && k->queue && k->waits && k->known ? 0 : -1;
+    k->cap_queue = (size_t)p->n_rules * 2 + p->n_nodes; /* a caller comes back for each rule that it calls */
+    bool good = k->visits && k->stack && k->starts && k->callers && k->filled && k->known;
+    for (int i = 0; i < 2; i++) {
+        k->queues[i].rules = malloc(k->cap_queue * sizeof *k->queues[i].rules);
+        k->queues[i].waits = calloc(p->n_rules, sizeof *k->queues[i].waits);
+        good = good && k->queues[i].rules && k->queues[i].waits;
+    }
+    return good ? 0 : -1;
 }
 
 static void release(struct check *k)
 {
-    void *all[] = {k->visits, k->stack, k->starts, k->callers, k->queue, k->waits, k->known};
+    void *all[] = {k->visits, k->stack,           k->starts,          k->callers,         k->filled,
+                   k->known,  k->queues[0].rules, k->queues[0].waits, k->queues[1].rules, k->queues[1].waits};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
 }
@@ -51,15 +67,23 @@ static void find_callers(struct check *k)
     }
     for (uint32_t r = 0; r < p->n_rules; r++) {
         k->starts[r + 1] += k->starts[r];
-        k->queue[r] = k->starts[r]; /* where the next caller of r goes */
+        k->filled[r] = k->starts[r]; /* where the next caller of r goes */
     }
     for (uint32_t r = 0; r < p->n_rules; r++) {
         for (uint32_t i = 0; i < p->rules[r].n_nodes; i++) {
             const struct node *node = &p->nodes[p->rules[r].first_node + i];
             if (node->kind == NODE_CALL)
-                k->callers[k->queue[node->value]++] = r;
+                k->callers[k->filled[node->value]++] = r;
         }
     }
+}
+
+/* Whether what a call needs was found: in an earlier round, or in this one where it is the rule's last. */
+static bool is_known(const struct check *k, const struct node *call)
+{
+    bool last = k->p->nodes[call->next].kind == NODE_END;
+    uint32_t found = k->known[call->value];
+    return found && (last ? found <= k->round : found < k->round);
 }
 
 /* Nodes reachable from a rule's entry, with `reads` past bytes and tokens, and past calls of known rules.
@@ -88,51 +112,59 @@ static bool walk(struct check *k, const struct rule *r, bool reads)
                 k->stack[n++] = node->body;
             if (node->min == 0 || k->visits[at] == 2)
                 k->stack[n++] = node->next;
-        } else if (node->kind == NODE_CALL ? k->known[node->value] : node->kind != NODE_BYTES && reads) {
+        } else if (node->kind == NODE_CALL ? is_known(k, node) : node->kind != NODE_BYTES && reads) {
             k->stack[n++] = node->next;
         }
     }
     return ends;
 }
 
-static void wait(struct check *k, uint32_t rule, size_t *n)
+static void wait(struct check *k, struct queue *q, uint32_t rule)
 {
-    if (!k->waits[rule] && !k->known[rule])
-        k->queue[(*n)++] = rule;
-    k->waits[rule] = true;
+    if (!k->known[rule] && !q->waits[rule]) {
+        q->rules[q->n++] = rule;
+        q->waits[rule] = true;
+    }
 }
 
-/* Marks as known, in rounds, every rule whose END is reachable; height is the round.  False: too much work.
- */
-static bool find_known(struct check *k, bool reads)
+/* One round: rules that end with what is known.  A rule's last call takes no room on the stack, so what is
+ * found counts for those that end with it in the same round, for others in the next. */
+static void find_in_round(struct check *k, uint32_t round, bool reads, struct queue *now, struct queue *next)
 {
-    const struct program *p = k->p;
-    size_t n = 0;
-    memset(k->known, 0, p->n_rules);
-    for (uint32_t r = 0; r < p->n_rules; r++)
-        wait(k, r, &n);
-    uint32_t *found = malloc(p->n_rules * sizeof *found);
-    for (uint32_t round = 1; found && n > 0; round++) {
-        size_t n_found = 0;
-        for (size_t i = 0; i < n; i++) {
-            struct rule *r = &k->p->rules[k->queue[i]];
-            k->waits[k->queue[i]] = false;
-            if (k->work > MOST_WORK || !walk(k, r, reads))
-                continue;
-            found[n_found++] = k->queue[i];
-            r->height = reads ? round : r->height;
-            r->nullable = reads ? r->nullable : true;
-        }
-        n = 0;
-        for (size_t i = 0; i < n_found; i++)
-            k->known[found[i]] = true;
-        for (size_t i = 0; i < n_found; i++) {
-            for (uint32_t c = k->starts[found[i]]; c < k->starts[found[i] + 1]; c++)
-                wait(k, k->callers[c], &n);
+    k->round = round;
+    for (size_t i = 0; i < now->n; i++) {
+        uint32_t rule = now->rules[i];
+        struct rule *r = &k->p->rules[rule];
+        now->waits[rule] = false;
+        if (k->known[rule] || k->work > MOST_WORK || !walk(k, r, reads))
+            continue;
+        k->known[rule] = round;
+        r->height = reads ? round : r->height;
+        r->nullable = reads ? r->nullable : true;
+        for (uint32_t c = k->starts[rule]; c < k->starts[rule + 1]; c++) {
+            if (now->n < k->cap_queue)
+                wait(k, now, k->callers[c]);
+            wait(k, next, k->callers[c]);
         }
     }
-    free(found);
-    return found && k->work <= MOST_WORK;
+    now->n = 0;
+}
+
+/* Marks as known, with its round, every rule whose END is reachable.  False: too much work. */
+static bool find_known(struct check *k, bool reads)
+{
+    struct queue *now = &k->queues[0], *next = &k->queues[1];
+    memset(k->known, 0, k->p->n_rules * sizeof *k->known);
+    for (uint32_t r = 0; r < k->p->n_rules; r++)
+        wait(k, next, r);
+    for (uint32_t round = 1; next->n > 0; round++) {
+        struct queue *swap = now;
+        now = next;
+        next = swap;
+        memset(next->waits, 0, k->p->n_rules);
+        find_in_round(k, round, reads, now, next);
+    }
+    return k->work <= MOST_WORK;
 }
 
 static int refuse(struct error *e, const struct rule *r, const char *what)
@@ -227,6 +259,7 @@ static int check_all(struct check *k, struct error *e)
     TRY(check_heights(k->p, e));
     if (!find_known(k, false))
         return error_param(e, ERROR_INVALID_REQUEST, "grammar", "the grammar is too large");
+    k->round = UINT32_MAX; /* everything counts */
     TRY(check_loops(k, e));
     return check_recursion(k, e);
 }
