@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/base/machine.h"
 #include "server/command.h"
 #include "server/options.h"
 
@@ -75,6 +76,7 @@ static int run_command(size_t i, int argc, char **argv)
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
+    machine_prepare();
     for (size_t i = 0; i < COMMANDS; i++) {
         if (strcmp(name, commands[i].name) != 0)
             continue;

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -251,4 +252,22 @@ uint64_t machine_resident(void)
 uint64_t machine_peak_resident(void)
 {
     return proc_field("/proc/self/status", "VmHWM");
+}
+
+/* Buffers, weights and key-value pages of this size are maps of their own: they leave no holes in a heap, and
+ * go back to the machine when they are freed.  Said here, the limit does not grow by itself. */
+enum { MAP_FROM = 512 << 10 };
+
+void machine_prepare(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, MAP_FROM);
+#endif
+}
+
+void machine_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }

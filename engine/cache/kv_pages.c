@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE_ALIGNMENT = 64, SPARE_PAGES = 32 };
+enum {
+    PAGE_ALIGNMENT = 64,
+    SPARE_PAGES = 32,      /* of one cache */
+    SPARE_BYTES = 4 << 20, /* and no more than this, or one page: it is memory that serves nobody */
+};
 
 struct kv_pool {
     uint64_t ceiling, allocated; /* bytes of page memory */
@@ -182,7 +186,7 @@ void kv_page_ref(struct kv_page *page)
 static void keep_or_release(struct kv_page *page)
 {
     struct kv_cache *c = page->cache;
-    if (c->n_spare < SPARE_PAGES)
+    if (c->n_spare == 0 || (c->n_spare < SPARE_PAGES && (c->n_spare + 1) * c->page_bytes <= SPARE_BYTES))
         c->spare[c->n_spare++] = page;
     else
         release_memory(page);
@@ -204,18 +208,33 @@ void kv_page_remember(struct kv_page *page, void *holder)
     page->memory_of = holder;
 }
 
+static uint64_t spare_bytes(const struct kv_pool *p)
+{
+    uint64_t bytes = 0;
+    for (const struct kv_cache *c = p->caches; c; c = c->next)
+        bytes += (uint64_t)c->n_spare * c->page_bytes;
+    return bytes;
+}
+
 size_t kv_cache_available(const struct kv_cache *c)
 {
     const struct kv_pool *p = c->pool;
-    uint64_t bytes = p->ceiling - p->allocated + p->counts.cached;
-    for (const struct kv_cache *i = p->caches; i; i = i->next)
-        bytes += (uint64_t)i->n_spare * i->page_bytes;
-    return (size_t)(bytes / c->page_bytes);
+    return (size_t)((p->ceiling - p->allocated + p->counts.cached + spare_bytes(p)) / c->page_bytes);
+}
+
+void kv_pool_trim(struct kv_pool *p)
+{
+    for (struct kv_cache *c = p->caches; c; c = c->next) {
+        while (c->n_spare)
+            release_memory(c->spare[--c->n_spare]);
+    }
 }
 
 struct kv_counts kv_pool_counts(const struct kv_pool *p)
 {
-    return p->counts;
+    struct kv_counts counts = p->counts;
+    counts.spare = spare_bytes(p);
+    return counts;
 }
 
 void kv_cache_free(struct kv_cache *c)

@@ -43,8 +43,12 @@ void kv_page_remember(struct kv_page *page, void *holder);
 /* How many pages of this cache could be taken now, forgetting what can be forgotten. */
 size_t kv_cache_available(const struct kv_cache *c);
 
+/* Frees what is only kept at hand: nobody needs a page for a while. */
+void kv_pool_trim(struct kv_pool *p);
+
 struct kv_counts {
     uint64_t total, used, cached; /* bytes: the ceiling; referenced; unreferenced but remembered */
+    uint64_t spare;               /* freed but kept at hand */
 };
 struct kv_counts kv_pool_counts(const struct kv_pool *p);
 

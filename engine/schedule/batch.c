@@ -70,6 +70,14 @@ void batch_runner_free(struct batch_runner *r)
     free(r);
 }
 
+void batch_runner_trim(struct batch_runner *r)
+{
+    free(r->logits);
+    free(r->hidden);
+    r->logits = r->hidden = NULL;
+    r->cap_logits = r->cap_hidden = 0;
+}
+
 int batch_grow(void *pointer, size_t count, size_t size)
 {
     void **p = pointer;

@@ -28,6 +28,8 @@ int batch_reserve(void *pointer, size_t *cap, size_t count, size_t size);
 /* x is borrowed. */
 int batch_runner_create(struct exec *x, struct batch_runner **out, struct error *e);
 void batch_runner_free(struct batch_runner *r);
+/* Frees its largest buffers until they are needed again. */
+void batch_runner_trim(struct batch_runner *r);
 
 /* Computes the items (all of model m and WORK_FORWARD; those in their prompt before those past it; all
  * running beams of a job or none), samples where a sequence has caught up, sends PROMPT, STEP and RESULT

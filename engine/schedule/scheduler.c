@@ -7,12 +7,14 @@
  * past decoders that wait for pages or slots. */
 #include "engine/schedule/scheduler.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/machine.h"
 #include "engine/cache/prefix_tree.h"
 #include "engine/schedule/batch.h"
 #include "engine/schedule/beams.h"
@@ -45,6 +47,7 @@ struct scheduler {
     struct plan_sequence *states;
     struct batch_item *group;
     size_t *takes;
+    bool worked;                 /* since the last rest */
     struct engine_stats counted; /* totals, copied to stats at the end of a tick */
 };
 
@@ -756,6 +759,18 @@ static bool tick(struct scheduler *s)
     return true;
 }
 
+/* After a busy time: what was freed goes back to the machine. */
+static void rest(struct scheduler *s)
+{
+    if (!s->worked)
+        return;
+    s->worked = false;
+    kv_pool_trim(s->pool);
+    batch_runner_trim(s->runner);
+    machine_trim();
+}
+
+/* A wait that nothing ends before its time says that the busy time is over. */
 static void wait_for_work(struct scheduler *s)
 {
     struct timespec until;
@@ -764,9 +779,10 @@ static void wait_for_work(struct scheduler *s)
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&s->lock);
-    if (!s->kicked)
-        pthread_cond_timedwait(&s->wake, &s->lock, &until);
+    int status = s->kicked ? 0 : pthread_cond_timedwait(&s->wake, &s->lock, &until);
     pthread_mutex_unlock(&s->lock);
+    if (status == ETIMEDOUT)
+        rest(s);
 }
 
 static bool is_stopping(struct scheduler *s)
@@ -791,6 +807,7 @@ static void *run(void *context)
         bool worked = tick(s);
         end_jobs(s, false);
         publish(s);
+        s->worked = s->worked || worked;
         if (!worked)
             wait_for_work(s);
     }

@@ -82,6 +82,28 @@ START_TEST(the_ceiling_is_hard)
 }
 END_TEST
 
+START_TEST(few_freed_pages_are_kept_at_hand_and_none_after_a_trim)
+{
+    struct kv_page *pages[100];
+    open_cache(100);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < 100; i++)
+            ck_assert_ptr_nonnull(pages[i] = kv_page_take(cache));
+        ck_assert_ptr_null(kv_page_take(cache));
+        ck_assert_uint_eq(kv_pool_counts(pool).spare, 0);
+        for (size_t i = 0; i < 100; i++)
+            kv_page_unref(pages[i]);
+        ck_assert_uint_gt(kv_pool_counts(pool).spare, 0);
+        ck_assert_uint_lt(kv_pool_counts(pool).spare, 50 * PAGE);
+        ck_assert_uint_eq(kv_cache_available(cache), 100);
+        kv_pool_trim(pool);
+        ck_assert_uint_eq(kv_pool_counts(pool).spare, 0);
+        ck_assert_uint_eq(kv_cache_available(cache), 100);
+    }
+    close_cache();
+}
+END_TEST
+
 START_TEST(a_prefix_is_found_up_to_the_first_difference)
 {
     int32_t tokens[5 * KV_PAGE_TOKENS];
@@ -206,6 +228,7 @@ int main(void)
     Suite *suite = suite_create("cache");
     TCase *c = tcase_create("pages and prefixes");
     tcase_add_test(c, the_ceiling_is_hard);
+    tcase_add_test(c, few_freed_pages_are_kept_at_hand_and_none_after_a_trim);
     tcase_add_test(c, a_prefix_is_found_up_to_the_first_difference);
     tcase_add_test(c, the_same_page_after_another_beginning_is_another_page);
     tcase_add_test(c, salts_keep_users_apart);
