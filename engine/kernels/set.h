@@ -7,13 +7,26 @@
 #include "engine/base/quant_blocks.h"
 #include "engine/kernels/kernels.h"
 
-/* Bodies are specialised by constant arguments: they must be inlined, and their short loops unrolled. */
-#if defined(__clang__)
+/* Bodies are specialised by constant arguments: they must be inlined, and their short loops unrolled.  Not in
+ * a sanitizer's build, which checks every access: compiling the copies would take minutes. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                                   \
+    __has_feature(undefined_behavior_sanitizer)
+#define KERNELS_CHECKED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define KERNELS_CHECKED
+#endif
+#if defined(KERNELS_CHECKED)
+#define UNROLL
+#define INLINE static inline
+#elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define INLINE static inline __attribute__((always_inline))
 #else
 #define UNROLL _Pragma("GCC unroll 16")
-#endif
 #define INLINE static inline __attribute__((always_inline))
+#endif
 
 /* 32 activations in the int8 block arithmetic.  Rows lie in groups of the set's row_group (the last may have
  * fewer): block b of all rows of a group, then block b + 1, so that a tile reads them one after another. */
