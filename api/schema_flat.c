@@ -58,11 +58,6 @@ static int read_type(struct reading *r)
     return r->f->types ? 0 : schema_impossible(r->s, here(r), "its types exclude each other");
 }
 
-static int read_nullable(struct reading *r) /* OpenAPI 3.0 */
-{
-    return json_is_boolean(r->value) ? 0 : misuse(r, "true or false");
-}
-
 /* What is in both lists. */
 static const json_t *in_both(struct schema *s, const json_t *a, const json_t *b)
 {
@@ -382,7 +377,6 @@ static const struct keyword {
 } keywords[] = {
     {"$ref", read_ref, NULL},
     {"type", read_type, NULL},
-    {"nullable", read_nullable, NULL},
     {"enum", read_enum, NULL},
     {"const", read_const, NULL},
     {"minimum", read_bound, NULL},
@@ -447,17 +441,6 @@ bool schema_says_more(const json_t *schema, const char *except)
     return false;
 }
 
-/* `nullable: true` adds a type to the one beside it. */
-static const json_t *with_null(struct schema *s, const json_t *schema)
-{
-    const json_t *type = json_object_get(schema, "type");
-    json_t *list = json_is_array(type) ? json_copy((json_t *)(uintptr_t)type) : json_pack("[O]", type);
-    json_t *copy = json_copy((json_t *)(uintptr_t)schema);
-    json_array_append_new(list, json_string("null"));
-    json_object_set_new(copy, "type", list);
-    return schema_keep(s, copy);
-}
-
 int schema_absorb(struct schema *s, struct schema_flat *f, const json_t *schema, const char *at)
 {
     struct reading r = {.s = s, .f = f, .schema = schema, .at = at};
@@ -465,8 +448,6 @@ int schema_absorb(struct schema *s, struct schema_flat *f, const json_t *schema,
         return schema_impossible(s, at, "the schema is false");
     if (!is_schema(schema))
         return schema_refuse(s, ERROR_INVALID_REQUEST, at, "must be a schema: an object, true or false");
-    if (json_is_true(json_object_get(schema, "nullable")) && json_object_get(schema, "type"))
-        r.schema = with_null(s, schema);
     json_object_foreach((json_t *)(uintptr_t)r.schema, r.name, r.value)
     {
         const struct keyword *k = find_keyword(r.name);

@@ -4,7 +4,9 @@ usage: make_seeds.py GOLDEN_JSON OUT_DIR         for fuzz_tokenizer: one byte of
        make_seeds.py --pickles PT_DIR OUT_DIR    for fuzz_pickle: what lies in the files of torch.save
        make_seeds.py --pipelines GOLDEN OUT_DIR  for fuzz_tokenizer_json: every pipeline over its smallest model
        make_seeds.py --changes OUT_DIR           for fuzz_load: choices at random, the same ones on every run
+       make_seeds.py --constraints SCHEMAS DIR   for fuzz_schema, fuzz_regex, fuzz_grammar: folders corpus-NAME in DIR
 """
+
 import json
 import pathlib
 import random
@@ -24,9 +26,9 @@ def pickles(folder, out):
         head = data.find(b"little_endian")
         if data[:4] == b"PK\3\4" and len(data) > 30:
             size, name, extra = struct.unpack_from("<IHH", data, 22)
-            data = data[30 + name + extra:][:size]
+            data = data[30 + name + extra :][:size]
         elif head >= 0:
-            data = data[data.index(b".", head) + 1:]
+            data = data[data.index(b".", head) + 1 :]
         (out / path.stem).write_bytes(data)
 
 
@@ -43,8 +45,39 @@ def changes(_, out):
         (out / f"changes-{i:03}").write_bytes(dice.randbytes(96))
 
 
+GRAMMARS = [
+    'root ::= ("a" | [b-d])+ x{2,3}\nx ::= "(" root ")" | "\\n"',
+    'root ::= %free("call" "(" [a-z]* ")" | <e> "!" | ^"{" "}")',
+    'root ::= %until("x" y) .\ny ::= [^\\x00-\\x1F"]{,9} # a comment',
+    'root ::= "a" root "b" | ""',
+    'root ::= <[65]>* "\\u00e9"{1000}',
+]
+
+
+def patterns(value):
+    """Every pattern in a schema."""
+    for key, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        if key == "pattern" and isinstance(inner, str):
+            yield inner
+        yield from patterns(inner)
+
+
+def constraints(folder, out):
+    rows = [row for path in sorted(pathlib.Path(folder).glob("*.json")) for row in json.loads(path.read_text())]
+    found = sorted({p for row in rows for p in patterns(row["schema"])})
+    seeds = {"schema": [json.dumps(row["schema"]) for row in rows], "regex": found, "grammar": GRAMMARS}
+    for name, texts_of_name in seeds.items():
+        (out / f"corpus-{name}").mkdir(exist_ok=True)
+        for i, text in enumerate(texts_of_name):
+            (out / f"corpus-{name}" / f"seed-{i:03}").write_bytes(text.encode())
+
+
 def main():
-    make = {"--pickles": pickles, "--pipelines": pipelines, "--changes": changes}.get(sys.argv[1], texts)
+    make = {"--pickles": pickles, "--pipelines": pipelines, "--changes": changes, "--constraints": constraints}.get(
+        sys.argv[1], texts
+    )
     out = pathlib.Path(sys.argv[-1])
     out.mkdir(parents=True, exist_ok=True)
     make(sys.argv[-2], out)

@@ -44,7 +44,6 @@ static const struct {
     {"true", {"null", "[[]]"}, {"nul"}},
     {"{\"type\":\"null\"}", {"null"}, {"0", "false"}},
     {"{\"type\":[\"boolean\",\"null\"]}", {"true", "false", "null"}, {"\"true\"", "1"}},
-    {"{\"type\":\"string\",\"nullable\":true}", {"\"\"", "null"}, {"1"}},
     {"{\"type\":\"integer\"}", {"0", "-7", "120"}, {"-0", "1.0", "007", "1e3", "1234567890123456"}},
     {"{\"type\":\"number\"}", {"0", "-0.5", "1e5", "2.50E-3"}, {".5", "1.", "0x1", "NaN"}},
     {"{\"type\":\"string\"}",
