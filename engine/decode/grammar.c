@@ -53,7 +53,7 @@ int grammar_create(const char *text, size_t len, const struct token_trie *trie, 
     atomic_init(&g->owners, 1);
     pthread_mutex_init(&g->lock, NULL);
     g->trie = trie;
-    g->words = (trie->source.n + 63) / 64;
+    g->words = trie->words;
     g->path = malloc((trie->depth + 1) * sizeof *g->path);
     int status = g->path ? build(g, text, len, e) : error_no_memory(e);
     if (status < 0)
@@ -108,10 +108,9 @@ static void clear_bit(uint64_t *bits, int32_t id)
     bits[id / 64] &= ~(UINT64_C(1) << (id % 64));
 }
 
-/* Every token whose bytes lead somewhere. */
-static void walk_trie(struct engine_grammar *g, uint32_t state, uint64_t *bits)
+/* Every token of the tree whose bytes lead somewhere. */
+static void walk_tree(struct engine_grammar *g, const struct trie_tree *t, uint32_t state, uint64_t *bits)
 {
-    const struct token_trie *t = g->trie;
     struct machine *m = g->machine;
     g->path[0] = state;
     for (size_t i = 1; i < t->n_nodes;) {
@@ -129,6 +128,36 @@ static void walk_trie(struct engine_grammar *g, uint32_t state, uint64_t *bits)
             set_bit(bits, t->tokens[k]);
         i++;
     }
+}
+
+/* How many plain characters may follow, whichever they are, up to TRIE_PLAIN_POINTS.  False: behind them some
+ * may and some may not. */
+static bool count_plain(struct machine *m, uint32_t state, unsigned *n)
+{
+    for (*n = 0; *n < TRIE_PLAIN_POINTS; ++*n) {
+        uint32_t next = machine_plain(m, state);
+        if (next == MACHINE_DEAD)
+            return machine_takes_no_plain(m, state);
+        if (next == state) { /* for ever */
+            *n = TRIE_PLAIN_POINTS;
+            return true;
+        }
+        state = next;
+    }
+    return true;
+}
+
+/* Where any plain character may come, plain tokens go by their length, and only the others are looked at. */
+static void add_tokens(struct engine_grammar *g, uint32_t state, uint64_t *bits)
+{
+    const struct token_trie *t = g->trie;
+    unsigned plain;
+    if (!count_plain(g->machine, state, &plain)) {
+        walk_tree(g, &t->all, state, bits);
+        return;
+    }
+    memcpy(bits, t->plain + plain * t->words, t->words * sizeof *bits);
+    walk_tree(g, &t->others, state, bits);
 }
 
 static void add_controls(const struct engine_grammar *g, uint32_t state, uint64_t *bits)
@@ -164,7 +193,7 @@ static const uint64_t *find_mask(struct engine_grammar *g, uint32_t state)
     }
     uint64_t *bits = g->masks + g->n_masks * g->words;
     memset(bits, 0, g->words * sizeof *bits);
-    walk_trie(g, state, bits);
+    add_tokens(g, state, bits);
     add_controls(g, state, bits);
     if (m->failed != ERROR_NONE)
         return NULL;

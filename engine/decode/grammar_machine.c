@@ -262,7 +262,8 @@ static int intern(struct machine *m, uint32_t *out)
     GROW(m, states, n_states, cap_states, 1);
     GROW(m, configs, n_configs, cap_configs, m->n_found + 1); /* never NULL */
     GROW(m, moves, n_moves, cap_moves, classes);
-    m->states[m->n_states] = (struct machine_state){m->n_configs, m->n_found, 0, m->accepts};
+    m->states[m->n_states] =
+        (struct machine_state){.first = m->n_configs, .n = m->n_found, .accepts = m->accepts};
     if (m->n_found)
         memcpy(m->configs + m->n_configs, m->found, m->n_found * sizeof *m->found);
     memset(m->moves + m->n_moves, 0, classes * sizeof *m->moves);
@@ -344,6 +345,68 @@ uint32_t machine_step_token(struct machine *m, uint32_t state, int32_t token)
 {
     const struct machine_state s = m->states[state];
     return read_token(m, m->configs + s.first, s.n, token) ? intern_found(m) : MACHINE_DEAD;
+}
+
+/* Ways to write a plain character: n ranges of bytes. */
+static const struct form {
+    unsigned n;
+    uint8_t ranges[4][2];
+} plain_forms[] = {
+    {1, {{0x20, '"' - 1}}},
+    {1, {{'"' + 1, '\\' - 1}}},
+    {1, {{'\\' + 1, 0x7E}}},
+    {2, {{0xC2, 0xDF}, {0x80, 0xBF}}},
+    {3, {{0xE0, 0xE0}, {0xA0, 0xBF}, {0x80, 0xBF}}},
+    {3, {{0xE1, 0xE1}, {0x80, 0xBF}, {0x80, 0xBF}}},
+    {3, {{0xE2, 0xE2}, {0x80, 0x80}, {0x80, 0xA7}}},
+    {3, {{0xE2, 0xE2}, {0x80, 0x80}, {0xAA, 0xBF}}},
+    {3, {{0xE2, 0xE2}, {0x81, 0xBF}, {0x80, 0xBF}}},
+    {3, {{0xE3, 0xEC}, {0x80, 0xBF}, {0x80, 0xBF}}},
+    {3, {{0xED, 0xED}, {0x80, 0x9F}, {0x80, 0xBF}}},
+    {3, {{0xEE, 0xEF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+    {4, {{0xF0, 0xF0}, {0x90, 0xBF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+    {4, {{0xF1, 0xF3}, {0x80, 0xBF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+    {4, {{0xF4, 0xF4}, {0x80, 0x8F}, {0x80, 0xBF}, {0x80, 0xBF}}},
+};
+
+/* Whether what is left of a form, from range `at` on, leads to `to` alone.  Bytes of a class lie together. */
+static bool leads_to(struct machine *m, uint32_t state, const struct form *form, unsigned at, uint32_t to)
+{
+    const struct program *p = m->program;
+    for (unsigned byte = form->ranges[at][0]; byte <= form->ranges[at][1]; byte++) {
+        if (byte > form->ranges[at][0] && p->byte_class[byte] == p->byte_class[byte - 1])
+            continue;
+        uint32_t next = machine_step(m, state, (uint8_t)byte);
+        bool last = at + 1 >= form->n || at == 3;
+        if (next == MACHINE_DEAD || (last ? next != to : !leads_to(m, next, form, at + 1, to)))
+            return false;
+    }
+    return true;
+}
+
+uint32_t machine_plain(struct machine *m, uint32_t state)
+{
+    if (m->states[state].plain)
+        return m->states[state].plain - 1;
+    uint32_t to = machine_step(m, state, ' ');
+    for (size_t i = 0; i < sizeof plain_forms / sizeof plain_forms[0] && to != MACHINE_DEAD; i++) {
+        if (!leads_to(m, state, &plain_forms[i], 0, to))
+            to = MACHINE_DEAD;
+    }
+    if (m->failed == ERROR_NONE)
+        m->states[state].plain = to + 1;
+    return to;
+}
+
+bool machine_takes_no_plain(struct machine *m, uint32_t state)
+{
+    for (size_t i = 0; i < sizeof plain_forms / sizeof plain_forms[0]; i++) {
+        for (unsigned byte = plain_forms[i].ranges[0][0]; byte <= plain_forms[i].ranges[0][1]; byte++) {
+            if (machine_step(m, state, (uint8_t)byte) != MACHINE_DEAD)
+                return false;
+        }
+    }
+    return m->failed == ERROR_NONE;
 }
 
 /* What was found is where the next byte starts. */

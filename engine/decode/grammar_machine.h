@@ -19,6 +19,7 @@ struct frame { /* of the stack: where a rule's end goes on */
 struct machine_state {
     uint32_t first, n; /* configs: places that wait for a byte or a token, sorted */
     uint32_t mask;     /* the caller's; 0 at first */
+    uint32_t plain;    /* of machine_plain(): state + 1; 0 where it is not known yet */
     bool accepts;      /* the text may end here */
 };
 
@@ -59,6 +60,11 @@ void machine_reset(struct machine *m);
 /* The state behind a byte or a control token; MACHINE_DEAD where it can't come, and with `failed` set. */
 uint32_t machine_step(struct machine *m, uint32_t state, uint8_t byte);
 uint32_t machine_step_token(struct machine *m, uint32_t state, int32_t token);
+
+/* The state behind a character where it is the same for every plain one (token_trie.h); else MACHINE_DEAD. */
+uint32_t machine_plain(struct machine *m, uint32_t state);
+/* No plain character may come. */
+bool machine_takes_no_plain(struct machine *m, uint32_t state);
 
 /* The same from the start on without keeping the states between: for a sequence whose state was forgotten.
  * False, or MACHINE_DEAD, when it fails or leads nowhere. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/limits.h"
+#include "engine/base/utf8.h"
 
 struct entry {
     const char *bytes;
@@ -58,7 +58,7 @@ static size_t count_nodes(const struct entry *entries, size_t n)
 }
 
 /* path: of the nodes from the root to the last one made, (longest token + 1). */
-static void fill(struct token_trie *t, const struct entry *entries, size_t n, uint32_t *path)
+static void fill(struct trie_tree *t, const struct entry *entries, size_t n, uint32_t *path)
 {
     uint32_t nodes = 1, depth = 0;
     t->nodes[0] = (struct trie_node){0};
@@ -73,7 +73,6 @@ static void fill(struct token_trie *t, const struct entry *entries, size_t n, ui
             t->nodes[nodes++] = (struct trie_node){0, (uint32_t)i, (uint16_t)depth, byte};
         }
         t->tokens[i] = entries[i].id;
-        t->depth = depth > t->depth ? depth : t->depth;
     }
     for (; depth > 0; depth--)
         t->nodes[path[depth]].end = nodes;
@@ -82,9 +81,9 @@ static void fill(struct token_trie *t, const struct entry *entries, size_t n, ui
     t->n_nodes = nodes;
 }
 
-static int build(struct token_trie *t, struct entry *entries, struct error *e)
+static int build_tree(struct trie_tree *t, const struct entry *entries, size_t n, struct error *e)
 {
-    size_t n = sort_out(t, entries), nodes = count_nodes(entries, n);
+    size_t nodes = count_nodes(entries, n);
     if (nodes >= UINT32_MAX)
         return error_set(e, ERROR_UNSUPPORTED, "the vocabulary has too much text for grammars");
     uint32_t *path = malloc((UINT16_MAX + 1) * sizeof *path);
@@ -95,6 +94,49 @@ static int build(struct token_trie *t, struct entry *entries, struct error *e)
         fill(t, entries, n, path);
     free(path);
     return status;
+}
+
+/* How many characters a plain token has; 0 for others. */
+static unsigned plain_points(const struct entry *x)
+{
+    unsigned n = 0;
+    for (size_t at = 0; at < x->len; n++) {
+        uint32_t c;
+        int bytes = utf8_decode(x->bytes + at, x->len - at, &c);
+        bool ends_line = c == 0x2028 || c == 0x2029,
+             is_escaped = c < 0x20 || c == '"' || c == '\\' || c == 0x7F;
+        if (bytes <= 0 || ends_line || is_escaped || n == TRIE_PLAIN_POINTS)
+            return 0;
+        at += (size_t)bytes;
+    }
+    return n;
+}
+
+/* Plain ones into the masks; the others stay in entries, still sorted.  Returns how many. */
+static size_t take_plain(struct token_trie *t, struct entry *entries, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned points = plain_points(&entries[i]);
+        for (unsigned k = points; points && k <= TRIE_PLAIN_POINTS; k++)
+            t->plain[k * t->words + (size_t)entries[i].id / 64] |= UINT64_C(1) << (entries[i].id % 64);
+        if (points == 0)
+            entries[kept++] = entries[i];
+    }
+    return kept;
+}
+
+static int build(struct token_trie *t, struct entry *entries, struct error *e)
+{
+    size_t n = sort_out(t, entries);
+    for (size_t i = 0; i < n; i++)
+        t->depth = entries[i].len > t->depth ? entries[i].len : t->depth;
+    TRY(build_tree(&t->all, entries, n, e));
+    t->words = (t->source.n + 63) / 64;
+    t->plain = calloc((TRIE_PLAIN_POINTS + 1) * (t->words ? t->words : 1), sizeof *t->plain);
+    if (!t->plain)
+        return error_no_memory(e);
+    return build_tree(&t->others, entries, take_plain(t, entries, n), e);
 }
 
 int token_trie_create(const struct token_source *source, struct token_trie **out, struct error *e)
@@ -123,8 +165,11 @@ void token_trie_free(struct token_trie *t)
 {
     if (!t)
         return;
-    free(t->nodes);
-    free(t->tokens);
+    free(t->all.nodes);
+    free(t->all.tokens);
+    free(t->others.nodes);
+    free(t->others.tokens);
+    free(t->plain);
     free(t->controls);
     free(t->ends);
     free(t);

@@ -25,13 +25,25 @@ struct trie_node {
     uint8_t byte;         /* on the way to it */
 };
 
-/* Nodes in preorder; nodes[0] is the root, nodes[n_nodes] only ends the last one's tokens.  Control tokens
- * and tokens without bytes are not in the tree. */
-struct token_trie {
-    struct token_source source; /* copied; its context must outlive the trie */
+/* Plain tokens are whole characters that any text may hold: no control character, quote, backslash or end of
+ * a line.  Inside a string or free text most tokens are that, and are told by how many characters they have.
+ */
+enum { TRIE_PLAIN_POINTS = 24 }; /* plain tokens of more characters count as others */
+
+/* Tokens as a tree.  Nodes in preorder; nodes[0] is the root, nodes[n_nodes] only ends the last one's tokens.
+ * Control tokens and tokens without bytes are not in the tree. */
+struct trie_tree {
     struct trie_node *nodes;
     size_t n_nodes;
     int32_t *tokens;
+};
+
+struct token_trie {
+    struct token_source source;   /* copied; its context must outlive the trie */
+    struct trie_tree all, others; /* others: without the plain ones */
+    size_t words;                 /* of 64 tokens */
+    uint64_t
+        *plain; /* (TRIE_PLAIN_POINTS + 1, words) bit i of row k: token i is plain, of at most k characters */
     int32_t *controls, *ends; /* ascending ids */
     size_t n_controls, n_ends;
     size_t depth; /* bytes of the longest token */
