@@ -1,13 +1,13 @@
 /* cmd_bench.c - `loquat bench`: the speed of reading prompts and of generating, without prefix reuse.
  * Prefill: from submission until the last of the sequences has its first token.  Decode: the tokens that come
- * after that moment, until the last one. */
-#include <jansson.h>
+ * after that moment, until the last one.  With --texts: bench_texts.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/machine.h"
+#include "server/bench.h"
 #include "server/command.h"
 
 struct bench {
@@ -81,22 +81,13 @@ static double rate(size_t tokens, uint64_t ns)
     return ns ? (double)tokens / ((double)ns / 1e9) : 0;
 }
 
-static int print_result(const struct bench *b, struct engine *engine, struct engine_model *model,
-                        const struct options *o)
+int bench_print(json_t *result, bool as_json, struct error *e)
 {
-    const struct engine_model_info *info = engine_model_info(model);
-    json_t *result = json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:f, s:I}", "model", info->name,
-                               "kernels", engine_kernels(engine), "threads", (int)engine_threads(engine),
-                               "batch", (json_int_t)b->batch, "prompt_tokens", (json_int_t)o->prompt_tokens,
-                               "generate_tokens", (json_int_t)o->generate_tokens, "prefill_tokens_per_second",
-                               rate(b->batch * o->prompt_tokens, b->all_begun_ns - b->submit_ns),
-                               "decode_tokens_per_second", rate(b->after, b->last_ns - b->all_begun_ns),
-                               "peak_memory_bytes", (json_int_t)machine_peak_resident());
     const char *key;
     json_t *item;
     if (!result)
-        return -1;
-    if (o->json) {
+        return error_no_memory(e);
+    if (as_json) {
         json_dumpf(result, stdout, JSON_REAL_PRECISION(6));
         printf("\n");
     } else {
@@ -114,12 +105,28 @@ static int print_result(const struct bench *b, struct engine *engine, struct eng
     return 0;
 }
 
+static int print_result(const struct bench *b, struct engine *engine, struct engine_model *model,
+                        const struct options *o, struct error *e)
+{
+    const struct engine_model_info *info = engine_model_info(model);
+    json_t *result = json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:f, s:I}", "model", info->name,
+                               "kernels", engine_kernels(engine), "threads", (int)engine_threads(engine),
+                               "batch", (json_int_t)b->batch, "prompt_tokens", (json_int_t)o->prompt_tokens,
+                               "generate_tokens", (json_int_t)o->generate_tokens, "prefill_tokens_per_second",
+                               rate(b->batch * o->prompt_tokens, b->all_begun_ns - b->submit_ns),
+                               "decode_tokens_per_second", rate(b->after, b->last_ns - b->all_begun_ns),
+                               "peak_memory_bytes", (json_int_t)machine_peak_resident());
+    return bench_print(result, o->json, e);
+}
+
 int cmd_bench(const struct options *o, struct error *e)
 {
     struct options quiet = *o;
     struct engine *engine;
     struct engine_model *model;
     struct bench b = {.batch = o->batch};
+    if (o->texts)
+        return bench_texts(o, e) < 0 ? 1 : 0;
     quiet.no_prefix_reuse = true;
     quiet.speculation = 0;
     quiet.max_sequences = o->batch;
@@ -132,7 +139,7 @@ int cmd_bench(const struct options *o, struct error *e)
     if (!b.started)
         error_no_memory(e);
     else if (run_jobs(engine, model, o, &b, e) == 0)
-        status = print_result(&b, engine, model, o);
+        status = print_result(&b, engine, model, o, e);
     free(b.started);
     engine_close(engine);
     return status < 0 ? 1 : 0;

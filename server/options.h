@@ -59,8 +59,8 @@ struct options {
 
     /* The other tools. */
     bool add_special, parse_special, json;
-    uint64_t prompt_tokens, generate_tokens, batch, window, sequences;
-    const char *file, *path, *template, *now;
+    uint64_t prompt_tokens, generate_tokens, batch, rounds, window, sequences;
+    const char *texts, *file, *path, *template, *now;
     const char *target, *type; /* of convert */
     bool force;
 };
