@@ -16,7 +16,7 @@ typedef __m512i vi;
 #define QUERY_ROWS    12
 #define QUERY_VECTORS 2
 /* 12 rows: their dots and sums, a vector of digits and a few more fill the 32 registers */
-enum { TILE_ROWS = 8, QUANT_ROWS = 12 };
+enum { QUANT_ROWS = 12, FLOAT_ROWS = 12, FLOAT_PANELS = 2, FLOAT_MOST_PANELS = 4 };
 
 static inline vf vi_to_float(vi v)
 {

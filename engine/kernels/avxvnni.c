@@ -11,7 +11,7 @@
 #define KERNEL_NAME   "avxvnni"
 #define QUERY_ROWS    6
 #define QUERY_VECTORS 1
-enum { TILE_ROWS = 4, QUANT_ROWS = 4, SIGNED_DIGITS = false };
+enum { QUANT_ROWS = 4, FLOAT_ROWS = 6, FLOAT_PANELS = 1, FLOAT_MOST_PANELS = 2, SIGNED_DIGITS = false };
 
 #include "engine/kernels/avx2_lanes.inc"
 

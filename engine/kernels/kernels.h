@@ -34,7 +34,8 @@
  *                        t = fma(-m * n, (float)sum, t); t = fma(-m * n', (float)sum', t)
  *                        acc = fma(t, dx, acc)
  *   a bias is added last with a plain addition.
- * Float weights: acc = fma(w, x, acc) over ascending columns from 0, then the bias.
+ * Float weights: acc = fma(w, x, acc) over ascending columns from 0, then the bias, however rows and panels
+ * are blocked.
  *
  * That is `exact` arithmetic.  In `fast` arithmetic (the default) a set may compute prompt rows, and the rows
  * of encoders, in a way of its own that is quicker with many rows (set.h: struct prompt_kernels); there too a

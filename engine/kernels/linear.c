@@ -65,7 +65,7 @@ static size_t panels_of(const struct weight *w)
 static size_t panels_per_tile(const struct linear_call *c, const struct weight *w)
 {
     size_t n = c->tile_bytes / panel_bytes(w->dtype, w->cols);
-    return n ? n : 1;
+    return n > 1 ? n : 2; /* float kernels take panels in pairs */
 }
 
 static size_t panel_tiles(const struct linear_call *c, const struct weight *w)

@@ -17,7 +17,7 @@ typedef struct {
 #define KERNEL_NAME   "scalar"
 #define QUERY_ROWS    4
 #define QUERY_VECTORS 1
-enum { TILE_ROWS = 4, QUANT_ROWS = 4 };
+enum { QUANT_ROWS = 4, FLOAT_ROWS = 4, FLOAT_PANELS = 1, FLOAT_MOST_PANELS = 2 };
 
 #define LANES(i) for (int i = 0; i < 16; i++)
 

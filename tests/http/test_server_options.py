@@ -1,11 +1,13 @@
 """test_server_options.py - command lines, the environment, the file, and starts that must fail clearly."""
+import json
 import os
 import socket
 import tempfile
 import unittest
 
-from harness import SMALL, Server, run
+from harness import ROOT, SMALL, Server, run
 
+FAMILIES = ROOT / "tests/golden/families/models"
 COMMANDS = ["serve", "generate", "tokenize", "bench", "inspect", "perplexity"]
 
 
@@ -82,6 +84,26 @@ class Options(unittest.TestCase):
         self.assertIn("unknown arithmetic sloppy: there are fast, exact", errors)
         self.assertIn("kernels openblas can't compute in exact arithmetic",
                       run(*words, "--arithmetic", "exact", "--kernels", "openblas")[2])
+
+    def test_bench_works_through_the_lines_of_a_file(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write("one line\n\nand another\n")
+            file.flush()
+            for name, written in (("bert-embeddings", 0), ("marian-json", None), (None, 6)):
+                model = str(FAMILIES / name) if name else SMALL
+                status, out, errors = run("bench", "--model", model, "--texts", file.name, "--rounds", "1",
+                                          "--generate-tokens", "3", "--json")
+                self.assertEqual(status, 0, errors)
+                result = json.loads(out)
+                self.assertEqual(result["texts"], 2)
+                self.assertGreater(result["tokens_read"], 4)
+                self.assertGreater(result["texts_per_second"], 0)
+                if written is None:
+                    self.assertGreater(result["tokens_written"], 0)
+                else:
+                    self.assertEqual(result["tokens_written"], written)
+        self.assertIn("holds no text", run("bench", "--model", SMALL, "--texts", os.devnull)[2])
+        self.assertIn("cannot read /nowhere", run("bench", "--model", SMALL, "--texts", "/nowhere")[2])
 
 
 class Starts(unittest.TestCase):
