@@ -277,17 +277,42 @@ static int build_tokenizer(const struct checkpoint *c, size_t vocabulary, struct
     return tokenizer_create(c->tokenizer, out, e);
 }
 
+static int choose_precision(const char *wish, enum precision *out, struct error *e)
+{
+    static const char *const names[] = {
+        [PRECISION_FILE] = "f32", [PRECISION_BF16] = "bf16", [PRECISION_Q8] = "q8"};
+    *out = PRECISION_FILE;
+    for (size_t i = 0; wish && i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i], wish) == 0) {
+            *out = (enum precision)i;
+            return 0;
+        }
+    }
+    return wish ? error_param(e, ERROR_BAD_OPTION, "precision",
+                              "unknown precision %.40s: there are f32, bf16, q8", wish)
+                : 0;
+}
+
 static int load_weights(const struct loader *l, const struct checkpoint *c, const struct arch *arch,
-                        size_t context, enum dtype kv_dtype, struct model **out, struct error *e)
+                        enum precision precision, size_t context, enum dtype kv_dtype, struct model **out,
+                        struct error *e)
 {
     struct pool *pool = NULL;
     struct exec *exec = NULL;
     TRY(pool_create(l->threads, &pool, e));
     int status = exec_create(l->kernels, pool, &exec, e);
-    if (status == 0)
+    if (status == 0) {
+        exec_set_precision(exec, precision);
         status = arch->load(c, exec, context, kv_dtype, out, e);
+    }
     if (status == 0)
         (*out)->arch = arch;
+    if (status == 0 && precision != PRECISION_FILE && exec_converted(exec) == 0) {
+        status =
+            error_param(e, ERROR_BAD_OPTION, "precision", "precision: this model has no matrices to convert");
+        arch->free(*out);
+        *out = NULL;
+    }
     exec_free(exec);
     pool_free(pool);
     return status;
@@ -308,15 +333,17 @@ static int build(const struct loader *l, const char *name, const char *path,
 {
     struct model_shape shape = {0};
     enum dtype kv_dtype = DTYPE_F16;
+    enum precision precision;
     size_t context;
     TRY(arch->shape(c, &shape, e));
     TRY(choose_kv_dtype(c, o->kv_type, &kv_dtype, e));
+    TRY(choose_precision(o->precision, &precision, e));
     TRY(choose_context(l, &shape, o->context, kv_dtype, &context, e));
     TRY(build_tokenizer(c, shape.vocabulary, &m->vocabulary.tokenizer, e));
     TRY(check_vocabulary(m->vocabulary.tokenizer, &shape, e));
     TRY(describe(c, name, path, arch, &shape, m->vocabulary.tokenizer, m->arena, &m->info, e));
     TRY(generation_rules_read(c->config, shape.vocabulary, &m->served.rules, e));
-    TRY(load_weights(l, c, arch, context, kv_dtype, &m->served.model, e));
+    TRY(load_weights(l, c, arch, precision, context, kv_dtype, &m->served.model, e));
     m->served.tokenizer = m->vocabulary.tokenizer;
     m->served.pooling = m->info.pooling;
     m->info.context = context;

@@ -49,7 +49,8 @@ int command_split_model(const char *spec, char **name, const char **path, struct
 int command_load(struct engine *engine, const struct options *o, const char *spec, struct engine_model **out,
                  struct error *e)
 {
-    struct engine_model_options wish = {.context = o->context, .kv_type = o->kv_type};
+    struct engine_model_options wish = {
+        .context = o->context, .kv_type = o->kv_type, .precision = o->precision};
     char *name;
     const char *path;
     TRY(command_split_model(spec, &name, &path, e));

@@ -39,6 +39,10 @@ const struct option_row option_table[] = {
      "hard ceiling of the key/value pages of all models; 0 = chosen from free memory", RUNS_MODEL},
     {"kv-type", OPTION_TEXT, FIELD(kv_type), NULL, 0, 0, "TYPE", "f16 or f32; default by the weights",
      RUNS_MODEL},
+    {"precision", OPTION_TEXT, FIELD(precision), NULL, 0, 0, "HOW",
+     "of float weights: f32, as the checkpoint has them (default); bf16, about twice as fast; q8, less "
+     "memory",
+     RUNS_MODEL},
     {"batch-tokens", OPTION_COUNT, FIELD(batch_tokens), "0", 0, M, "N",
      "token budget of one tick; 0 = default", RUNS_MODEL},
     {"policy", OPTION_TEXT, FIELD(policy), NULL, 0, 0, "NAME", "batching policy by name",

@@ -40,7 +40,7 @@ struct options {
     /* The engine and its models. */
     struct option_list models; /* [NAME=]PATH */
     uint64_t threads, context, kv_memory, batch_tokens, max_sequences, speculation;
-    const char *kernels, *arithmetic, *kv_type, *policy;
+    const char *kernels, *arithmetic, *kv_type, *precision, *policy;
     bool no_prefix_reuse;
     uint64_t queue_requests, queue_tokens, queue_deadline_ns;
 

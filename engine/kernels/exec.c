@@ -17,6 +17,8 @@ struct exec {
     struct pool *pool;
     enum arithmetic arithmetic;
     size_t prompt_rows; /* of the calls to come */
+    enum precision precision;
+    size_t converted;
     struct scratch shared;
     struct scratch *workers; /* pool_threads() of them */
 };
@@ -83,6 +85,26 @@ size_t exec_prompt_rows(const struct exec *x, size_t rows)
     if (!exec_prompt_differs(x))
         return 0;
     return rows < x->prompt_rows ? rows : x->prompt_rows;
+}
+
+void exec_set_precision(struct exec *x, enum precision p)
+{
+    x->precision = p;
+}
+
+enum precision exec_precision(const struct exec *x)
+{
+    return x->precision;
+}
+
+void exec_count_converted(struct exec *x)
+{
+    x->converted++;
+}
+
+size_t exec_converted(const struct exec *x)
+{
+    return x->converted;
 }
 
 static void *grow(struct scratch *s, size_t bytes)

@@ -36,6 +36,9 @@
  *   a bias is added last with a plain addition.
  * Float weights: acc = fma(w, x, acc) over ascending columns from 0, then the bias, however rows and panels
  * are blocked.
+ * Rounded weights (--precision bf16): BF16 panels whose activations are rounded to nearest even bf16 as well;
+ * per pair of columns 2k, 2k+1, ascending, acc = fma(w', x', acc) of the odd one, then of the even one; what
+ * would be denormal may count as 0.  Then the bias.
  *
  * That is `exact` arithmetic.  In `fast` arithmetic (the default) a set may compute prompt rows, and the rows
  * of encoders, in a way of its own that is quicker with many rows (set.h: struct prompt_kernels); there too a
@@ -98,13 +101,22 @@ size_t exec_prompt_rows(const struct exec *x, size_t rows);
 struct weight {
     enum dtype dtype;  /* of the panels: F32 where a tensor held F64 or integers */
     size_t rows, cols; /* output and input features */
+    bool rounded;      /* BF16, and so are its activations: PRECISION_BF16 */
     void *panels;      /* ceil(rows/16) panels, 64-byte aligned; owned */
     size_t bytes;
 };
 
+/* What float matrices become when they are loaded: what they are in the file; bf16 that meets bf16; Q8_0. */
+enum precision { PRECISION_FILE, PRECISION_BF16, PRECISION_Q8 };
+void exec_set_precision(struct exec *x,
+                        enum precision p); /* of loads to come; PRECISION_FILE until it is called */
+enum precision exec_precision(const struct exec *x);
+size_t
+exec_converted(const struct exec *x); /* matrices that were loaded in another precision than the file's */
+
 /* Reads tensor t (dims {cols, rows}) piece by piece and packs it, in parallel; of t only the name, dtype,
  * dims and bytes are used, the rest is between t and s.  Quantised columns must be whole blocks of 32 or
- * 256.  On error *w is empty. */
+ * 256.  A tensor that can't have the wanted precision is ERROR_BAD_OPTION.  On error *w is empty. */
 int weight_load(struct exec *x, const struct tensor_source *s, const struct tensor_info *t, struct weight *w,
                 struct error *e);
 /* The same from memory: rows*cols values in dtype layout, row after row. */

@@ -11,7 +11,8 @@ enum {
     TILES_PER_THREAD = 8,
     TILE_BYTES_MIN = 16384,  /* of weights times rows: about a microsecond of work */
     TILE_BYTES_MAX = 131072, /* of weights */
-    QUANTISE_ALONE = 16384   /* values that are quantised without waking the pool */
+    QUANTISE_ALONE = 16384,  /* values that are quantised or rounded without waking the pool */
+    ROUND_ROWS = 8
 };
 
 struct linear_call {
@@ -21,6 +22,7 @@ struct linear_call {
     size_t first_row; /* of the outputs: rows before it are not ours */
     size_t rows, cols;
     struct quant_block *a; /* (rows, cols / 32), or NULL */
+    uint16_t *rounded;     /* (rows, rounded_stride(cols)), or NULL */
     const struct linear_part *parts;
     size_t n_parts;
     size_t tile_bytes; /* of weights in one tile */
@@ -54,6 +56,32 @@ static int quantise_activations(struct linear_call *c)
     else
         for (size_t i = 0; i < groups; i++)
             quantise_chunk(c, i, 0);
+    return 0;
+}
+
+static void round_chunk(void *context, size_t chunk, unsigned worker)
+{
+    const struct linear_call *c = context;
+    size_t first = chunk * ROUND_ROWS, end = first + ROUND_ROWS < c->rows ? first + ROUND_ROWS : c->rows;
+    (void)worker;
+    for (size_t r = first; r < end; r++)
+        c->set->to_bf16(c->rounded + r * rounded_stride(c->cols), c->x + r * c->cols, c->cols);
+}
+
+static int round_activations(struct linear_call *c)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(c->rows, rounded_stride(c->cols) * sizeof *c->rounded, &bytes))
+        return -1;
+    c->rounded = exec_shared(c->e, bytes);
+    if (!c->rounded)
+        return -1;
+    size_t chunks = (c->rows + ROUND_ROWS - 1) / ROUND_ROWS;
+    if (c->rows * c->cols > QUANTISE_ALONE)
+        pool_run(exec_pool(c->e), chunks, round_chunk, c);
+    else
+        for (size_t i = 0; i < chunks; i++)
+            round_chunk(c, i, 0);
     return 0;
 }
 
@@ -91,6 +119,8 @@ static void run_tile(struct linear_call *c, const struct linear_part *p, size_t 
     t.x = c->x + row * c->cols;
     if (c->a)
         t.a = c->a + row * (c->cols / QUANT_BLOCK);
+    if (c->rounded)
+        t.rounded = c->rounded + row * rounded_stride(c->cols);
     t.out = p->out + (c->first_row + row) * p->stride + panel * PANEL_ROWS;
     t.bias = p->bias ? p->bias + panel * PANEL_ROWS : NULL;
     size_t floats = c->set->scratch_floats ? c->set->scratch_floats(c->cols) : 0;
@@ -99,7 +129,10 @@ static void run_tile(struct linear_call *c, const struct linear_part *p, size_t 
         atomic_store(&c->failed, true);
         return;
     }
-    c->set->linear[w->dtype](&t);
+    if (w->rounded)
+        c->set->linear_rounded(&t);
+    else
+        c->set->linear[w->dtype](&t);
 }
 
 /* Chunks count row tiles fastest, so that neighbours in time share their weights. */
@@ -141,11 +174,17 @@ static int linear_rest(struct exec *e, const float *x, size_t first, size_t rows
                             .cols = parts[0].w->cols,
                             .parts = parts,
                             .n_parts = n_parts};
-    bool quantised = false;
-    for (size_t i = 0; i < n_parts; i++)
-        quantised |= dtype_is_quantised(parts[i].w->dtype);
-    if (quantised && !c.set->float_activations)
+    bool quantised = false, rounded = false;
+    for (size_t i = 0; i < n_parts; i++) {
+        quantised |= dtype_is_quantised(parts[i].w->dtype) && !c.set->float_activations;
+        rounded |= parts[i].w->rounded;
+    }
+    if (quantised && rounded) /* one place for activations: no family mixes them */
+        return -1;
+    if (quantised)
         TRY(quantise_activations(&c));
+    if (rounded)
+        TRY(round_activations(&c));
     c.row_tiles = (c.rows + LINEAR_TILE_ROWS - 1) / LINEAR_TILE_ROWS;
     c.tile_bytes = choose_tile_bytes(&c);
     size_t tiles = 0;

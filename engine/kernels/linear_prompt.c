@@ -39,7 +39,7 @@ static void pack_group(void *context, size_t group, unsigned worker)
 /* Whether rounding rows and weights once would lose what float weights promise. */
 static bool needs_low(const struct weight *w)
 {
-    return !dtype_is_quantised(w->dtype);
+    return !dtype_is_quantised(w->dtype) && !w->rounded;
 }
 
 static int pack_rows(struct prompt_call *c)

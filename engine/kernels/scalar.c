@@ -13,10 +13,11 @@ typedef struct {
     int32_t lane[16];
 } vi;
 
-#define KERNEL_SET    kernel_set_scalar
-#define KERNEL_NAME   "scalar"
-#define QUERY_ROWS    4
-#define QUERY_VECTORS 1
+#define KERNEL_SET     kernel_set_scalar
+#define KERNEL_NAME    "scalar"
+#define LINEAR_ROUNDED linear_rounded_by_fma
+#define QUERY_ROWS     4
+#define QUERY_VECTORS  1
 enum { QUANT_ROWS = 4, FLOAT_ROWS = 4, FLOAT_PANELS = 1, FLOAT_MOST_PANELS = 2 };
 
 #define LANES(i) for (int i = 0; i < 16; i++)

@@ -45,6 +45,7 @@ struct linear_tile {
     size_t rows;
     size_t out_cols;             /* outputs of these panels that exist: the last panel may be cut */
     const float *x;              /* (rows, cols); unused by quantised sets */
+    const uint16_t *rounded;     /* (rows, rounded_stride(cols)) bf16, for rounded weights instead of x */
     const struct quant_block *a; /* from a whole row group on; unused by float weights */
     float *out;                  /* (rows, out_cols) with `stride` floats between rows */
     size_t stride;
@@ -111,6 +112,8 @@ struct kernel_set {
                      size_t n); /* up: a gate's other half, or NULL */
     void (*rotary)(float *x, const float *table, size_t half, bool interleaved); /* one head */
     void (*to_f16)(uint16_t *out, const float *x, size_t n);
+    void (*to_bf16)(uint16_t *out, const float *x, size_t n); /* and a zero behind an odd n */
+    void (*linear_rounded)(const struct linear_tile *t);      /* BF16 panels by bf16 activations */
     void (*attention)(const struct attention_tile *t);
     void (*attention_join)(const struct attention_tile *t); /* t->pieces of all its blocks into out */
     float (*log_sum_exp)(const float *x, size_t n);
@@ -200,6 +203,15 @@ static inline size_t attention_scratch_floats(size_t head_dim, size_t vectors)
 /* linear_group() for prompt rows, by set->prompt.  linear_prompt.c */
 int linear_prompt(struct exec *e, const float *x, size_t rows, const struct linear_part *parts,
                   size_t n_parts);
+
+/* bf16 activations go in whole pairs. */
+static inline size_t rounded_stride(size_t cols)
+{
+    return (cols + 1) / 2 * 2;
+}
+
+/* One more matrix has another precision than in its file.  exec.c */
+void exec_count_converted(struct exec *x);
 
 /* Scratch memory, 64-byte aligned, contents undefined; NULL when memory is out.  exec.c */
 float *exec_scratch(struct exec *x, unsigned worker, size_t floats); /* of one worker, within one loop */

@@ -155,18 +155,24 @@ static void fail(struct pack_call *c, const struct error *local)
 
 static int read_rows(struct pack_call *c, size_t first, size_t count, unsigned worker, struct error *e)
 {
-    size_t bytes = count * c->row_bytes;
-    bool convert = c->w->dtype != c->tensor->dtype;
-    float *floats = exec_scratch(c->e, worker, (convert ? c->w->cols : 0) + bytes / sizeof(float) + 1);
+    size_t bytes = count * c->row_bytes, cols = c->w->cols;
+    bool convert = c->w->dtype != c->tensor->dtype, narrow = convert && c->w->dtype != DTYPE_F32;
+    float *floats = exec_scratch(c->e, worker, (convert ? 2 * cols : 0) + bytes / sizeof(float) + 1);
     if (!floats)
         return error_no_memory(e);
-    uint8_t *data = (uint8_t *)(floats + (convert ? c->w->cols : 0));
+    float *packed =
+        floats + (convert ? cols : 0); /* the row in the weight's dtype: never longer than floats */
+    uint8_t *data = (uint8_t *)(packed + (convert ? cols : 0));
     TRY(c->source->read(c->source, c->tensor, (uint64_t)first * c->row_bytes, data, bytes, e));
     for (size_t i = 0; i < count; i++) {
         const uint8_t *row = data + i * c->row_bytes;
         if (convert) {
-            dtype_to_f32(c->tensor->dtype, row, c->w->cols, floats);
+            dtype_to_f32(c->tensor->dtype, row, cols, floats);
             row = (const uint8_t *)floats;
+        }
+        if (narrow) {
+            dtype_from_f32(c->w->dtype, floats, cols, packed);
+            row = (const uint8_t *)packed;
         }
         place_row(c->w, first + i, row);
     }
@@ -229,11 +235,27 @@ static int allocate_panels(struct weight *w, struct error *e)
     return 0;
 }
 
-/* What a tensor is packed as: F64 and integers become F32. */
-static enum dtype packed_dtype(enum dtype t)
+/* What a tensor is packed as: F64 and integers become F32; then as exec_set_precision() asks. */
+static int choose_dtype(struct exec *x, const struct tensor_info *t, struct weight *w, struct error *e)
 {
-    bool kept = dtype_is_quantised(t) || t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16;
-    return kept ? t : DTYPE_F32;
+    bool quantised = dtype_is_quantised(t->dtype);
+    bool kept = quantised || t->dtype == DTYPE_F32 || t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16;
+    enum precision wish = exec_precision(x);
+    w->dtype = kept ? t->dtype : DTYPE_F32;
+    if (wish == PRECISION_FILE)
+        return 0;
+    if (quantised)
+        return error_param(e, ERROR_BAD_OPTION, "precision",
+                           "precision: tensor %s is quantised already (%s); only float weights have a choice",
+                           t->name, dtype_row(t->dtype)->name);
+    if (wish == PRECISION_Q8 && t->dims[0] % QUANT_BLOCK != 0)
+        return error_param(e, ERROR_BAD_OPTION, "precision",
+                           "precision: the %llu columns of tensor %s are not whole blocks of %d, as q8 needs",
+                           (unsigned long long)t->dims[0], t->name, QUANT_BLOCK);
+    w->dtype = wish == PRECISION_Q8 ? DTYPE_Q8_0 : DTYPE_BF16;
+    w->rounded = wish == PRECISION_BF16;
+    exec_count_converted(x);
+    return 0;
 }
 
 int weight_load(struct exec *x, const struct tensor_source *s, const struct tensor_info *t, struct weight *w,
@@ -241,7 +263,7 @@ int weight_load(struct exec *x, const struct tensor_source *s, const struct tens
 {
     memset(w, 0, sizeof *w);
     TRY(check_shape(t, e));
-    w->dtype = packed_dtype(t->dtype);
+    TRY(choose_dtype(x, t, w, e));
     w->cols = t->dims[0];
     w->rows = t->dims[1];
     if (allocate_panels(w, e) < 0) {

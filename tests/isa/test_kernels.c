@@ -131,6 +131,97 @@ START_TEST(linear_equals_scalar_for_any_number_of_rows)
 }
 END_TEST
 
+static double rounded_to_bf16(float x)
+{
+    return (double)bf16_to_f32(f32_to_bf16(x));
+}
+
+/* Products of nothing so small that they may count as 0 (kernels.h). */
+static void normal_floats(float *x, size_t n)
+{
+    random_floats(x, n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = fabsf(x[i]) < 0x1p-40f ? 0.5f : x[i];
+}
+
+static void compare_rounded(struct sets *s, const struct matrix *m, const float *in, size_t longest)
+{
+    float *want = take(longest * m->rows * sizeof *want), *out = take(longest * m->rows * sizeof *out);
+    run(s->exec[0], m, in, longest, true, want);
+    for (size_t i = 0; i < s->count; i++)
+        for (size_t n = longest; n > 0; n--) {
+            run(s->exec[i], m, in, n, true, out);
+            assert_same(out, want, n * m->rows, "rounded", sets_name(s, i));
+        }
+    free(want);
+    free(out);
+}
+
+/* Weights and activations rounded to bf16, and nothing else lost but the rounding of sums; all sets alike. */
+START_TEST(rounded_weights_meet_rounded_activations)
+{
+    static const size_t shapes[][2] = {{1, 1}, {16, 7}, {17, 64}, {33, 2}, {100, 129}, {50, 385}};
+    struct sets s;
+    sets_open(&s, false);
+    random_seed(250);
+    exec_set_precision(s.exec[0], PRECISION_BF16);
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        size_t rows = shapes[i][0], cols = shapes[i][1];
+        struct matrix m;
+        struct error e;
+        matrix_make(&m, s.exec[0], DTYPE_F32, rows, cols);
+        weight_free(&m.w);
+        normal_floats((float *)(void *)m.data, rows * cols);
+        ck_assert_int_eq(weight_pack(s.exec[0], DTYPE_F32, m.data, rows, cols, &m.w, &e), 0);
+        ck_assert(m.w.rounded && m.w.dtype == DTYPE_BF16);
+        float *in = take(29 * cols * sizeof *in), *out = take(rows * sizeof *out);
+        normal_floats(in, 29 * cols);
+        compare_rounded(&s, &m, in, 29);
+        run(s.exec[0], &m, in, 1, false, out);
+        for (size_t r = 0; r < rows; r++) {
+            const float *w = (const float *)(const void *)m.data + r * cols;
+            double want = 0, size = 0;
+            for (size_t c = 0; c < cols; c++) {
+                double product = rounded_to_bf16(w[c]) * rounded_to_bf16(in[c]);
+                want += product;
+                size += fabs(product);
+            }
+            ck_assert_double_le(fabs((double)out[r] - want), size * (double)(cols + 1) * 0x1p-24);
+        }
+        free(in);
+        free(out);
+        matrix_drop(&m);
+    }
+    ck_assert_uint_eq(exec_converted(s.exec[0]), 2 * sizeof shapes / sizeof shapes[0]);
+    sets_close(&s);
+}
+END_TEST
+
+START_TEST(a_precision_that_a_tensor_cannot_have_is_refused_by_name)
+{
+    static const uint8_t zeros[64 * 64 * 4];
+    struct sets s;
+    struct weight w;
+    struct error e;
+    sets_open(&s, false);
+    struct exec *x = s.exec[0];
+    error_clear(&e);
+    exec_set_precision(x, PRECISION_BF16);
+    ck_assert_int_eq(weight_pack(x, DTYPE_Q4_0, zeros, 64, 64, &w, &e), -1);
+    ck_assert_int_eq(e.kind, ERROR_BAD_OPTION);
+    ck_assert_ptr_nonnull(strstr(e.text, "precision: tensor in memory is quantised already (Q4_0)"));
+    error_clear(&e);
+    exec_set_precision(x, PRECISION_Q8);
+    ck_assert_int_eq(weight_pack(x, DTYPE_F16, zeros, 64, 33, &w, &e), -1);
+    ck_assert_ptr_nonnull(strstr(e.text, "precision: the 33 columns of tensor in memory"));
+    error_clear(&e);
+    ck_assert_int_eq(weight_pack(x, DTYPE_F16, zeros, 64, 32, &w, &e), 0);
+    ck_assert_int_eq(w.dtype, DTYPE_Q8_0);
+    weight_free(&w);
+    sets_close(&s);
+}
+END_TEST
+
 /* All bytes but the f16 scales of random_weights(). */
 static void fill_digits(enum dtype dtype, uint8_t *data, size_t bytes, uint8_t fill)
 {
@@ -726,6 +817,8 @@ int main(void)
     tcase_set_timeout(c, 300);
     tcase_add_loop_test(c, linear_equals_scalar_on_odd_shapes, 0, DTYPES);
     tcase_add_loop_test(c, linear_equals_scalar_for_any_number_of_rows, 0, DTYPES);
+    tcase_add_test(c, rounded_weights_meet_rounded_activations);
+    tcase_add_test(c, a_precision_that_a_tensor_cannot_have_is_refused_by_name);
     tcase_add_loop_test(c, extreme_digits_do_not_saturate, 0, DTYPES);
     tcase_add_test(c, a_group_equals_its_parts_alone);
     tcase_add_loop_test(c, scalar_and_openblas_stay_within_the_bound_of_double, 0, DTYPES);
