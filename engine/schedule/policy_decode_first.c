@@ -61,31 +61,43 @@ static size_t give_oldest(const struct plan_sequence *s, size_t n, size_t budget
     return budget;
 }
 
-/* The unfinished prompt that needs least to be read to its end and may go on with this budget. */
-static size_t shortest(const struct plan_sequence *s, size_t n, size_t budget, const size_t *take)
+static bool may_go_on(const struct plan_sequence *s, size_t budget, size_t taken)
 {
-    size_t best = n;
-    for (size_t i = 0; i < n; i++) {
-        if (s[i].decoding || wish(&s[i], take[i]) == 0 || (s[i].whole && s[i].pending > budget))
-            continue;
-        if (best == n || s[i].pending - take[i] < s[best].pending - take[best])
-            best = i;
-    }
-    return best;
+    return !s->decoding && wish(s, taken) > 0 && !(s->whole && s->pending > budget);
 }
 
-static void plan(const struct plan_sequence *s, size_t n, size_t budget, size_t *take)
+/* What the unfinished prompt that needs least lacks to be read to its end; 0 when none may go on. */
+static size_t least_need(const struct plan_sequence *s, size_t n, size_t budget, const size_t *take)
 {
-    budget = give_decoding(s, n, budget, take);
-    budget = give_oldest(s, n, budget, take);
-    while (budget > 0) {
-        size_t i = shortest(s, n, budget, take);
-        if (i == n)
-            return;
+    size_t least = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t need = s[i].pending - take[i];
+        if (may_go_on(&s[i], budget, take[i]) && (least == 0 || need < least))
+            least = need;
+    }
+    return least;
+}
+
+/* All that need so much, oldest first: a round a need, and few different ones fit into a budget. */
+static size_t give_need(const struct plan_sequence *s, size_t n, size_t need, size_t budget, size_t *take)
+{
+    for (size_t i = 0; i < n && budget > 0; i++) {
+        if (s[i].pending - take[i] != need || !may_go_on(&s[i], budget, take[i]))
+            continue;
         size_t more = at_most(wish(&s[i], take[i]), budget);
         take[i] += more;
         budget -= more;
     }
+    return budget;
+}
+
+static void plan(const struct plan_sequence *s, size_t n, size_t budget, size_t *take)
+{
+    size_t need;
+    budget = give_decoding(s, n, budget, take);
+    budget = give_oldest(s, n, budget, take);
+    while (budget > 0 && (need = least_need(s, n, budget, take)) > 0)
+        budget = give_need(s, n, need, budget, take);
 }
 
 const struct policy policy_decode_first = {.name = "decode-first", .plan = plan};
