@@ -13,7 +13,7 @@
 #include "engine/loader.h"
 
 enum {
-    DEFAULT_BATCH_TOKENS = 256,
+    DEFAULT_BATCH_TOKENS = 512,
     DEFAULT_SEQUENCES = 128,
     DEFAULT_QUEUE_REQUESTS = 1024,
     DEFAULT_QUEUE_TOKENS = 1 << 20,

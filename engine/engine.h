@@ -27,7 +27,7 @@ struct engine_options {
     const char *kernels;    /* kernel set by name, or NULL for the best */
     const char *arithmetic; /* "fast" or NULL; "exact": the same bits with every kernel set */
     const char *policy;     /* row of the POLICY TABLE, or NULL */
-    size_t batch_tokens;    /* token budget of a tick; 0 = default */
+    size_t batch_tokens;    /* token budget of a tick, at most; 0 = default */
     size_t max_sequences;   /* running at once; 0 = default */
     size_t queue_requests;  /* waiting jobs; 0 = default */
     size_t queue_tokens;    /* their prompt tokens; 0 = default */

@@ -44,7 +44,7 @@ const struct option_row option_table[] = {
      "memory",
      RUNS_MODEL},
     {"batch-tokens", OPTION_COUNT, FIELD(batch_tokens), "0", 0, M, "N",
-     "token budget of one tick; 0 = default", RUNS_MODEL},
+     "token budget of one tick, at most: less while streams run on a slow machine; 0 = default", RUNS_MODEL},
     {"policy", OPTION_TEXT, FIELD(policy), NULL, 0, 0, "NAME", "batching policy by name",
      SERVE | COMMAND_BENCH},
     {"max-sequences", OPTION_COUNT, FIELD(max_sequences), "0", 0, 65536, "N",

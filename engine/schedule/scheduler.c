@@ -23,6 +23,10 @@
 #include "engine/schedule/speculate.h"
 
 enum { IDLE_WAIT_NS = 100000000 };
+/* While streams run, a tick that reads prompts is to take about so long: they must not stutter. */
+#define SMOOTH_NS 200e6
+/* But it takes so many tokens, however slow the machine; fewer would only be slower. */
+enum { LEAST_BUDGET = 64 };
 enum { LANE_DECODERS, LANE_ENCODERS, LANES };
 
 struct scheduler {
@@ -48,6 +52,7 @@ struct scheduler {
     struct batch_item *group;
     size_t *takes;
     bool worked;                 /* since the last rest */
+    double row_ns;               /* of a tick of many rows, for each; 0: none was seen */
     struct engine_stats counted; /* totals, copied to stats at the end of a tick */
 };
 
@@ -731,15 +736,29 @@ static void run_batches(struct scheduler *s, size_t n)
     }
 }
 
-/* Moving average over about five seconds of work. */
+/* Moving averages: of the rate over about five seconds of work, of a row's time over some ticks. */
 static void measure(struct scheduler *s, uint64_t ns, uint64_t tokens)
 {
+    if (tokens >= LEAST_BUDGET)
+        s->row_ns += ((double)ns / (double)tokens - s->row_ns) * (s->row_ns > 0 ? 0.25 : 1);
     s->counted.ticks++;
     s->counted.busy_ns += ns;
     double seconds = (double)ns * 1e-9, rate = (double)tokens / (seconds > 0 ? seconds : 1e-9);
     double weight = seconds / (seconds + 5);
     double old = s->counted.tokens_per_second;
     s->counted.tokens_per_second = old > 0 ? old + weight * (rate - old) : rate;
+}
+
+/* Tokens of this tick: what the operator allows, less where streams would wait for it too long. */
+static size_t tick_budget(const struct scheduler *s, size_t n)
+{
+    size_t most = s->options.batch_tokens, i = 0;
+    while (i < n && !s->states[i].decoding)
+        i++;
+    if (i == n || (double)most * s->row_ns <= SMOOTH_NS || most <= LEAST_BUDGET)
+        return most;
+    double fits = SMOOTH_NS / s->row_ns;
+    return fits < LEAST_BUDGET ? LEAST_BUDGET : (size_t)fits;
 }
 
 /* False when there was nothing to do. */
@@ -749,7 +768,7 @@ static bool tick(struct scheduler *s)
     if (n == 0)
         return false;
     uint64_t begin = clock_ns(), tokens = s->counted.prompt_tokens + s->counted.generated_tokens;
-    s->policy->plan(s->states, n, s->options.batch_tokens, s->takes);
+    s->policy->plan(s->states, n, tick_budget(s, n), s->takes);
     for (size_t i = 0; i < n; i++)
         take_pages(s, i, n);
     if (s->options.speculation > 0)

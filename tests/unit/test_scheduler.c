@@ -26,7 +26,8 @@ enum { VOCABULARY = BYTE_VOCABULARY_SIZE, CONTEXT = 2048 };
 /* ---- the fake family ------------------------------------------------------------------------- */
 
 static atomic_size_t forward_rows;
-static atomic_uint slow_us;
+static atomic_size_t most_rows; /* of one call */
+static atomic_uint slow_us, slow_row_us;
 
 static size_t period; /* 0: no token has to do with an earlier one */
 
@@ -83,6 +84,10 @@ static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
     }
     ck_assert_uint_eq(logit, b->n_logit_rows);
     forward_rows += b->rows;
+    if (b->rows > most_rows)
+        most_rows = b->rows;
+    if (slow_row_us)
+        usleep(slow_row_us * (unsigned)b->rows);
     if (slow_us)
         usleep(slow_us);
     return 0;
@@ -153,7 +158,9 @@ static void open_scheduler_with(struct scheduler_options o, bool differs)
     served = (struct served_model){.model = &fake_model, .tokenizer = byte_vocabulary()};
     generation_rules_init(&served.rules);
     slow_us = 0;
+    slow_row_us = 0;
     forward_rows = 0;
+    most_rows = 0;
     period = 0;
     ck_assert_int_eq(scheduler_create(&o, &scheduler, &e), 0);
 }
@@ -562,6 +569,30 @@ START_TEST(who_waits_for_a_prefix_goes_on_when_it_does_not_come)
 }
 END_TEST
 
+START_TEST(a_slow_machine_reads_less_at_once_beside_a_stream)
+{
+    static struct answer stream, reader;
+    struct scheduler_options o = default_options();
+    o.batch_tokens = 512;
+    open_scheduler(o);
+    slow_row_us = 3200;
+    struct engine_job job = make_job(&stream, 70, 0, 1, 400);
+    submit(&job);
+    wait_tokens(&stream, 2);
+    ck_assert_uint_eq(most_rows, 70); /* nobody was in its way, nothing was known */
+    most_rows = 0;
+    job = make_job(&reader, 200, 0, 2, 1);
+    submit(&job);
+    wait_final(&reader);
+    slow_row_us = 0;
+    ck_assert_uint_eq(most_rows, 64);
+    check_answer(&reader, 200, 0, 2, 1, 1);
+    wait_final(&stream);
+    check_answer(&stream, 70, 0, 1, 400, 1);
+    close_scheduler();
+}
+END_TEST
+
 START_TEST(salts_do_not_share)
 {
     static struct answer answers[2];
@@ -837,6 +868,7 @@ int main(void)
     tcase_add_loop_test(c, a_crowd_that_guesses_gets_the_answers_of_each_alone, 0, 2);
     tcase_add_loop_test(c, a_prefix_that_is_being_computed_is_waited_for, 0, 2);
     tcase_add_test(c, who_waits_for_a_prefix_goes_on_when_it_does_not_come);
+    tcase_add_test(c, a_slow_machine_reads_less_at_once_beside_a_stream);
     tcase_add_test(c, salts_do_not_share);
     tcase_add_test(c, prompt_logprobs_name_every_token_once);
     tcase_add_test(c, cancelling_frees_pages_in_queue_prefill_and_decode);
