@@ -59,6 +59,7 @@ const struct api_dialect api_anthropic = {
     .body = anthropic_body,
     .event = anthropic_error_event,
     .stream_type = "text/event-stream; charset=utf-8",
+    .error_shape = "{type: 'error', error: {type: s, message: s}, request_id: s?}",
     .event_end = "\n\n",
     .keepalive = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
     .id_header = "request-id",

@@ -45,6 +45,7 @@ struct api_dialect {
     const char *stream_type; /* Content-Type of a stream */
     const char *event_end;   /* what ends each event of a stream */
     const char *keepalive;   /* what may be sent between events so that nobody gives up; "" = nothing may */
+    const char *error_shape; /* of a failure (shape.h); NULL: OpenAI's */
     const char *id_header;   /* of the reply, for the request's id; besides x-request-id; or NULL */
 };
 

@@ -3,6 +3,7 @@
  * Threads: begin and advance on a worker, event on the loop. */
 #include <string.h>
 
+#include "api/constraint.h"
 #include "api/conversation.h"
 #include "api/endpoints.h"
 #include "api/messages.h"
@@ -12,7 +13,10 @@
 
 struct chat {
     struct generation_options options; /* with those up to effort: the request */
+    struct constraint_options constraint;
     const json_t *messages, *documents, *template_arguments;
+    const json_t *tools, *tool_choice;
+    bool parallel;
     bool logprobs;
     int64_t top_logprobs;
     bool generation_prompt, generation_prompt_given, continue_final;
@@ -29,7 +33,7 @@ struct chat {
 
 /* clang-format off */
 static const struct field chat_rows[] = {
-    {.name = "messages", .type = FIELD_JSON, .offset = AT(messages), .kinds = FIELD_KIND_ARRAY, .required = true,
+    {.nested = &messages_table, .name = "messages", .type = FIELD_JSON, .offset = AT(messages), .kinds = FIELD_KIND_ARRAY, .required = true,
      .help = "the conversation: {role: system | developer | user | assistant | tool, content, name?}; "
              "special tokens in content are text"},
     {.name = "max_tokens", .type = FIELD_INT, .offset = AT(options.max_tokens),
@@ -40,9 +44,9 @@ static const struct field chat_rows[] = {
     {.name = "logprobs", .type = FIELD_BOOL, .offset = AT(logprobs), .help = "log probabilities of the answer's tokens"},
     {.name = "top_logprobs", .type = FIELD_INT, .offset = AT(top_logprobs), .max = LIMIT_TOP_LOGPROBS,
      .help = "alternatives for each token; needs logprobs"},
-    {.name = "reasoning_effort", .type = FIELD_STRING, .offset = AT(effort), .min = 1, .max = 32,
+    {.needs = FIELD_NEEDS_EFFORT, .name = "reasoning_effort", .type = FIELD_STRING, .offset = AT(effort), .min = 1, .max = 32,
      .help = "given to the template, which must use it; none also turns thinking off where the template can"},
-    {.name = "documents", .type = FIELD_JSON, .offset = AT(documents), .kinds = FIELD_KIND_ARRAY,
+    {.needs = FIELD_NEEDS_DOCUMENTS, .name = "documents", .type = FIELD_JSON, .offset = AT(documents), .kinds = FIELD_KIND_ARRAY,
      .help = "given to the template, which must use them: {title?, text} or what it asks for"},
     {.name = "chat_template_kwargs", .type = FIELD_JSON, .offset = AT(template_arguments), .kinds = FIELD_KIND_OBJECT,
      .help = "more variables for the template, such as enable_thinking; it must use each"},
@@ -50,12 +54,15 @@ static const struct field chat_rows[] = {
      .given = AT(generation_prompt_given), .fallback = 1, .help = "the prompt ends where the assistant begins to speak"},
     {.name = "continue_final_message", .type = FIELD_BOOL, .offset = AT(continue_final),
      .help = "the answer goes on with the text of the last message instead"},
-    FIELD_HARMLESS("parallel_tool_calls", "has no effect: it is about tools, which are not offered"),
-    FIELD_REFUSED("tools", "[[]]", "tools are not offered here"),
-    FIELD_REFUSED("tool_choice", "[\"none\",\"auto\"]", "tools are not offered here"),
+    {.nested = &tools_table, .name = "tools", .type = FIELD_JSON, .offset = AT(tools), .kinds = FIELD_KIND_ARRAY,
+     .help = "functions that may be called: {type: function, function: {name, description?, parameters?, strict?}}; "
+             "arguments obey the schema"},
+    {.name = "tool_choice", .type = FIELD_JSON, .offset = AT(tool_choice), .kinds = FIELD_KIND_STRING | FIELD_KIND_OBJECT,
+     .help = "none, auto, required, or {type: function, function: {name}}; absent: auto where there are tools"},
+    {.name = "parallel_tool_calls", .type = FIELD_BOOL, .offset = AT(parallel), .fallback = 1,
+     .help = "false: at most one call"},
     FIELD_REFUSED("functions", "[[]]", "functions are offered in tools"),
     FIELD_REFUSED("function_call", "[\"none\",\"auto\"]", "tool_choice says which function"),
-    FIELD_REFUSED("response_format", "[{\"type\":\"text\"}]", "answers are plain text"),
     FIELD_REFUSED("modalities", "[[\"text\"]]", "answers are text"),
     FIELD_REFUSED("audio", "[]", "answers are text"),
     FIELD_REFUSED("verbosity", "[]", "the length is set by max_tokens and by what is asked"),
@@ -66,6 +73,7 @@ static const struct field chat_rows[] = {
 
 static const struct field_group chat_groups[] = {
     {generation_rows, GENERATION_ROWS, AT(options)},
+    {constraint_rows, CONSTRAINT_ROWS, AT(constraint)},
     FIELD_GROUP(chat_rows, 0),
 };
 const struct field_table chat_fields = FIELD_TABLE(chat_groups, sizeof(struct chat));
@@ -88,6 +96,8 @@ static int start(struct api_call *call, struct chat *c, struct engine_model *mod
 {
     struct conversation_request request = {
         .messages = messages,
+        .tools = c->tools,
+        .one_tool = !c->parallel,
         .documents = c->documents,
         .arguments = c->template_arguments,
         .effort = c->effort,
@@ -96,6 +106,11 @@ static int start(struct api_call *call, struct chat *c, struct engine_model *mod
         .logprobs = c->logprobs,
         .top_logprobs = (unsigned)c->top_logprobs,
     };
+    const char *name =
+        json_string_value(json_object_get(json_object_get(c->tool_choice, "function"), "name"));
+    TRY(tools_read_choice(c->tool_choice, name, &request.tool_choice, e));
+    request.tool_name = name;
+    TRY(constraint_compile(call, &c->constraint, model, &request.grammar, e));
     TRY(conversation_begin(call, model, &c->options, &request, &c->conversation, e));
     if (c->logprobs || c->options.return_token_ids)
         conversation_want_tokens(c->conversation);

@@ -10,6 +10,7 @@
 #include "api/constraint.h"
 #include "api/endpoints.h"
 #include "api/generation.h"
+#include "api/infill.h"
 #include "api/tasks.h"
 #include "api/wire.h"
 #include "engine/base/json.h"
@@ -21,10 +22,12 @@ struct completions {
     const json_t *prompt;
     bool echo, logprobs_given;
     int64_t logprobs, best_of;
+    struct engine_text suffix;
 
     struct engine_model *model;
     struct engine_grammar *grammar; /* or NULL */
     const struct engine_vocabulary *vocabulary;
+    struct infill infill; /* where there is a suffix */
     const char *envelope;
     struct answer answer;   /* of all prompts */
     struct prompt *prompts; /* one per job */
@@ -46,6 +49,10 @@ static const struct field completion_rows[] = {
      .type = FIELD_JSON,
      .offset = AT(prompt),
      .kinds = FIELD_KIND_STRING | FIELD_KIND_ARRAY,
+     .schema = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"
+               "{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0}},"
+               "{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"integer\","
+               "\"minimum\":0}}}]}",
      .required = true,
      .help = "a text, a list of texts, a list of token ids, or a list of such lists"},
     {.name = "max_tokens",
@@ -70,7 +77,12 @@ static const struct field completion_rows[] = {
      .min = 1,
      .max = LIMIT_CHOICES,
      .help = "must equal n: choices are not generated to be thrown away"},
-    FIELD_REFUSED("suffix", "[\"\"]", "text can't be inserted before a suffix"),
+    {.name = "suffix",
+     .type = FIELD_STRING,
+     .offset = AT(suffix),
+     .needs = FIELD_NEEDS_INFILL,
+     .help =
+         "the answer goes between the prompt, which must be text, and this; for models with tokens for it"},
 };
 
 static const struct field_group completion_groups[] = {
@@ -92,6 +104,9 @@ static int check_request(const struct completions *c, struct error *e)
     if (c->options.beams > 1 && c->logprobs > 0)
         return error_param(e, ERROR_UNSUPPORTED, "logprobs",
                            "a search does not keep alternatives: with beams logprobs can only be 0");
+    if (c->suffix.len && c->echo)
+        return error_param(e, ERROR_UNSUPPORTED, "echo",
+                           "the answer stands before the suffix: echo has no place for it");
     if (c->best_of && c->best_of != c->options.n)
         return error_param(e, ERROR_UNSUPPORTED, "best_of", "best_of is not supported unless it equals n");
     return 0;
@@ -135,6 +150,46 @@ static int read_ids(struct api_call *call, struct completions *c, const json_t *
     return 0;
 }
 
+/* Tokens of one text, behind what is there. */
+static int add_ids(const struct engine_vocabulary *v, const struct engine_text *text, unsigned flags,
+                   struct buf *out, struct error *e)
+{
+    int32_t *ids = NULL;
+    size_t n = 0;
+    TRY(engine_tokenize(v, text->bytes, text->len, flags, NULL, 0, &ids, &n, e));
+    buf_add(out, ids, n * sizeof *ids);
+    free(ids);
+    return 0;
+}
+
+/* prefix token, prompt, suffix token, suffix, middle token: the order that all of them were trained with. */
+static int read_around(struct completions *c, const struct engine_text *text, int32_t **ids, size_t *n,
+                       struct error *e)
+{
+    const struct engine_model_info *info = engine_model_info(c->model);
+    struct buf all;
+    int32_t *begin = NULL;
+    size_t n_begin = 0;
+    TRY(engine_tokenize(c->vocabulary, "", 0, ENGINE_ADD_SPECIAL, NULL, 0, &begin, &n_begin, e));
+    buf_init(&all, LIMIT_REQUEST_ARENA);
+    if (n_begin && begin[0] == info->bos)
+        buf_add(&all, begin, sizeof *begin);
+    free(begin);
+    buf_add(&all, &c->infill.prefix, sizeof c->infill.prefix);
+    int status = add_ids(c->vocabulary, text, ENGINE_PARSE_SPECIAL, &all, e);
+    buf_add(&all, &c->infill.suffix, sizeof c->infill.suffix);
+    if (status == 0)
+        status = add_ids(c->vocabulary, &c->suffix, ENGINE_PARSE_SPECIAL, &all, e);
+    buf_add(&all, &c->infill.middle, sizeof c->infill.middle);
+    if (status < 0 || all.failed) {
+        buf_free(&all);
+        return status < 0 ? -1 : error_no_memory(e);
+    }
+    *n = all.len / sizeof **ids;
+    *ids = (int32_t *)(void *)all.data; /* malloc'ed, as a buf's bytes are */
+    return 0;
+}
+
 static int read_text(struct completions *c, const json_t *text, struct prompt *out, int32_t **ids, size_t *n,
                      struct error *e)
 {
@@ -155,7 +210,12 @@ static int make_job(struct api_call *call, size_t index, const json_t *prompt, s
     struct completions *c = call->state;
     int32_t *ids = NULL;
     size_t n = 0;
-    if (json_is_string(prompt))
+    if (c->suffix.len && json_is_string(prompt))
+        TRY(read_around(c, &(struct engine_text){json_string_value(prompt), json_string_length(prompt)}, &ids,
+                        &n, e));
+    else if (c->suffix.len)
+        return error_param(e, ERROR_UNSUPPORTED, "suffix", "with a suffix the prompt must be text");
+    else if (json_is_string(prompt))
         TRY(read_text(c, prompt, &c->prompts[index], &ids, &n, e));
     else if (json_is_array(prompt))
         TRY(read_ids(call, c, prompt, &c->prompts[index], &ids, &n, e));
@@ -212,6 +272,10 @@ int completions_begin(struct api_call *call, struct error *e)
     TRY(check_request(c, e));
     c->vocabulary = engine_model_vocabulary(c->model);
     TRY(constraint_compile(call, &c->constraint, c->model, &c->grammar, e));
+    if (c->suffix.len && !infill_find(c->vocabulary, &c->infill))
+        return error_param(e, ERROR_UNSUPPORTED, "suffix",
+                           "suffix is not supported: the model %.100s has no tokens for filling in between",
+                           engine_model_info(c->model)->name);
     TRY(wire_envelope(call, "cmpl", "text_completion", engine_model_info(c->model)->name, &c->envelope, e));
     return start(call, c, e);
 }

@@ -3,8 +3,12 @@
 
 #include <string.h>
 
+#include "api/constraint.h"
 #include "api/prompt.h"
+#include "api/tools_grammar.h"
 #include "engine/base/limits.h"
+
+enum { MARK_TOKENS = 16 };
 
 struct conversation {
     struct arena *arena;
@@ -37,6 +41,52 @@ static int read_tools(struct conversation *c, const struct conversation_request 
     return 0;
 }
 
+/* Control tokens are seen where the speech has to know them. */
+static int show_marks(struct conversation *c, struct engine_job *job, struct error *e)
+{
+    const struct engine_vocabulary *v = engine_model_vocabulary(job->model);
+    int32_t *ids = arena_alloc(c->arena, MARK_TOKENS, sizeof *ids);
+    if (!ids)
+        return error_no_memory(e);
+    job->shown_tokens = ids;
+    if (c->rules.reasoning)
+        reasoning_mark_tokens(v, c->rules.reasoning, ids, &job->n_shown_tokens, MARK_TOKENS);
+    if (c->rules.format)
+        tools_mark_tokens(v, c->rules.format, ids, &job->n_shown_tokens, MARK_TOKENS);
+    return 0;
+}
+
+static int constrain(struct api_call *call, const struct conversation_request *r, struct conversation *c,
+                     struct engine_job *job, struct error *e)
+{
+    struct buf text;
+    struct tool_rules rules = {
+        .vocabulary = engine_model_vocabulary(job->model),
+        .format = c->rules.format,
+        .tools = &c->tools,
+        .choice = r->tool_choice,
+        .name = r->tool_name,
+        .one = r->one_tool,
+        .reasoning = r->continue_final ? NULL : c->rules.reasoning,
+        .thinking = c->rules.thinking,
+    };
+    job->grammar = r->grammar;
+    if (r->grammar) /* it holds from the first word on */
+        c->rules.reasoning = NULL;
+    if (!c->rules.format)
+        return 0;
+    if (r->grammar)
+        return error_param(
+            e, ERROR_UNSUPPORTED, "tools",
+            "tools can't be offered where the answer's form is given, unless tool_choice is none");
+    buf_init(&text, LIMIT_REQUEST_ARENA);
+    int status = tools_write_grammar(&rules, &text, e);
+    if (status == 0)
+        status = constraint_of_text(call, job->model, text.data, text.len, &job->grammar, e);
+    buf_free(&text);
+    return status;
+}
+
 static int make_job(struct api_call *call, struct engine_model *model, const struct generation_options *o,
                     const struct conversation_request *r, struct conversation *c, struct error *e)
 {
@@ -64,7 +114,8 @@ static int make_job(struct api_call *call, struct engine_model *model, const str
     TRY(generation_fill_job(call, o, model, prompt.ids, prompt.n, max_tokens, job, e));
     job->logprobs = r->logprobs;
     job->top_logprobs = r->top_logprobs;
-    return 0;
+    TRY(show_marks(c, job, e));
+    return constrain(call, r, c, job, e);
 }
 
 static int make_choices(struct conversation *c, unsigned n, struct error *e)

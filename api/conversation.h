@@ -24,13 +24,14 @@ struct conversation_request {
     const json_t *messages; /* list in the common shape, as messages_read() makes it or checks it */
     const json_t *tools;    /* list in the common shape, or NULL */
     enum tool_choice tool_choice;
-    const char *tool_name;     /* of TOOL_CHOICE_NAMED */
-    bool one_tool;             /* at most one call in an answer */
-    const json_t *documents;   /* list of objects for templates that take them, or NULL */
-    const json_t *arguments;   /* object of more variables for the template, or NULL */
-    struct engine_text effort; /* of reasoning, for templates that take it; bytes NULL: not given */
-    bool no_generation_prompt; /* the prompt ends with the last message */
-    bool continue_final;       /* the answer goes on with the last message's text */
+    const char *tool_name;          /* of TOOL_CHOICE_NAMED */
+    bool one_tool;                  /* at most one call in an answer */
+    struct engine_grammar *grammar; /* what the answer must follow, or NULL; borrowed; not beside tools */
+    const json_t *documents;        /* list of objects for templates that take them, or NULL */
+    const json_t *arguments;        /* object of more variables for the template, or NULL */
+    struct engine_text effort;      /* of reasoning, for templates that take it; bytes NULL: not given */
+    bool no_generation_prompt;      /* the prompt ends with the last message */
+    bool continue_final;            /* the answer goes on with the last message's text */
     bool logprobs;
     unsigned top_logprobs;
 };

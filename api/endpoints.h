@@ -83,6 +83,10 @@ void score_event(struct api_call *call, size_t job, const struct engine_event *e
 int score_advance(struct api_call *call, struct error *e);
 void score_free(struct api_call *call);
 
+int openapi_begin(struct api_call *call, struct error *e);
+int docs_begin(struct api_call *call, struct error *e);
+int capabilities_begin(struct api_call *call, struct error *e);
+
 int models_list_begin(struct api_call *call, struct error *e);
 int models_one_begin(struct api_call *call, struct error *e);
 

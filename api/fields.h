@@ -43,6 +43,10 @@ struct field_ids {
 
 struct field_table;
 
+/* What a model must have for a field to mean something, beyond the endpoint's own need; for /v1/capabilities.
+ */
+enum field_needs { FIELD_NEEDS_NOTHING, FIELD_NEEDS_EFFORT, FIELD_NEEDS_DOCUMENTS, FIELD_NEEDS_INFILL };
+
 struct field {
     const char *name;
     enum field_type type;
@@ -54,8 +58,10 @@ struct field {
     size_t max_bytes;
     unsigned kinds;
     const char *of, *neutral;
-    const char *const *one_of; /* STRING: the allowed values, NULL-terminated; or NULL */
-    const struct field_table *nested;
+    const char *const *one_of;        /* STRING: the allowed values, NULL-terminated; or NULL */
+    const struct field_table *nested; /* of OBJECT; of a JSON list the table that its items are read with */
+    const char *schema;               /* JSON: its JSON schema as text, where kinds say too little; or NULL */
+    enum field_needs needs;
     const char *help;
 };
 

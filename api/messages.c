@@ -59,7 +59,7 @@ static const struct field message_rows[] = {
     FIELD_HARMLESS("annotations", "has no effect: they describe a text, and are not part of it"),
 };
 static const struct field_group message_groups[] = {FIELD_GROUP(message_rows, 0)};
-const struct field_table message_table = FIELD_TABLE(message_groups, sizeof(struct message));
+const struct field_table messages_table = FIELD_TABLE(message_groups, sizeof(struct message));
 
 struct part {
     struct engine_text type, text;
@@ -258,7 +258,7 @@ static int check_message(const struct reader *r, const struct message *m)
 static int read_message(const struct reader *r, const json_t *item, json_t *out)
 {
     struct message m;
-    TRY(fields_read(&message_table, item, r->prefix, r->arena, &m, r->error));
+    TRY(fields_read(&messages_table, item, r->prefix, r->arena, &m, r->error));
     TRY(check_message(r, &m));
     TRY(set_text(out, "role", &m.role, r->error));
     TRY(set_content(r, &m, out));

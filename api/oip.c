@@ -34,6 +34,7 @@ const struct api_dialect api_oip = {
     .body = oip_body,
     .event = oip_event,
     .stream_type = "text/event-stream",
+    .error_shape = "{error: s}",
     .event_end = "\n\n",
     .keepalive = ":\n\n",
 };

@@ -33,6 +33,7 @@ const struct api_dialect api_ollama = {
     .body = ollama_body,
     .event = ollama_event,
     .stream_type = "application/x-ndjson",
+    .error_shape = "{error: s}",
     .event_end = "\n",
     .keepalive = "",
 };

@@ -5,6 +5,7 @@
  * Threads: begin and advance on a worker, event on the loop. */
 #include <string.h>
 
+#include "api/constraint.h"
 #include "api/conversation.h"
 #include "api/endpoints.h"
 #include "api/ids.h"
@@ -32,7 +33,9 @@ struct responses {
     const json_t *input, *tools, *tool_choice, *metadata;
     struct engine_text instructions, previous, user;
     bool parallel, store;
-    struct engine_text effort, format;
+    struct engine_text effort, format, format_name;
+    const json_t *format_schema;
+    bool format_strict;
 
     const char *id, *model;
     const char *input_text, *history; /* JSON; history without this answer */
@@ -46,11 +49,17 @@ struct responses {
 
 #define AT(member) offsetof(struct responses, member)
 
-static const char *const formats[] = {"text", NULL};
+static const char *const formats[] = {"text", "json_object", "json_schema", NULL};
 
 /* clang-format off */
 static const struct field format_rows[] = {
-    {.name = "type", .type = FIELD_STRING, .offset = AT(format), .one_of = formats, .required = true, .help = "text"},
+    {.name = "type", .type = FIELD_STRING, .offset = AT(format), .one_of = formats, .required = true,
+     .help = "text, json_object or json_schema"},
+    {.name = "name", .type = FIELD_STRING, .offset = AT(format_name), .min = 1, .max = 64, .help = "of the schema"},
+    {.name = "schema", .type = FIELD_JSON, .offset = AT(format_schema), .kinds = FIELD_KIND_OBJECT,
+     .help = "JSON schema that the answer is valid for"},
+    {.name = "strict", .type = FIELD_BOOL, .offset = AT(format_strict), .help = "the answer is valid in any case"},
+    FIELD_HARMLESS("description", "has no effect: say it to the model where you ask it"),
 };
 static const struct field_group format_groups[] = {FIELD_GROUP(format_rows, 0)};
 static const struct field_table format_table = FIELD_TABLE(format_groups, sizeof(struct responses));
@@ -63,7 +72,7 @@ static const struct field_group text_groups[] = {FIELD_GROUP(text_rows, 0)};
 static const struct field_table text_table = FIELD_TABLE(text_groups, sizeof(struct responses));
 
 static const struct field reasoning_rows[] = {
-    {.name = "effort", .type = FIELD_STRING, .offset = AT(effort), .min = 1, .max = 32,
+    {.needs = FIELD_NEEDS_EFFORT, .name = "effort", .type = FIELD_STRING, .offset = AT(effort), .min = 1, .max = 32,
      .help = "given to the template, which must use it; none also turns thinking off where the template can"},
     FIELD_REFUSED("summary", "[]", "reasoning is told as it is"),
     FIELD_REFUSED("generate_summary", "[]", "reasoning is told as it is"),
@@ -80,7 +89,7 @@ static const struct field responses_rows[] = {
      .help = "a system message; not carried over by previous_response_id"},
     {.name = "previous_response_id", .type = FIELD_STRING, .offset = AT(previous), .min = 1, .max = 256,
      .help = "the conversation goes on after that response, which must still be kept"},
-    {.name = "tools", .type = FIELD_JSON, .offset = AT(tools), .kinds = FIELD_KIND_ARRAY,
+    {.nested = &responses_tool_table, .name = "tools", .type = FIELD_JSON, .offset = AT(tools), .kinds = FIELD_KIND_ARRAY,
      .help = "functions that may be called: {type: function, name, description?, parameters?, strict?}"},
     {.name = "tool_choice", .type = FIELD_JSON, .offset = AT(tool_choice), .kinds = FIELD_KIND_STRING | FIELD_KIND_OBJECT,
      .help = "none, auto, required, or {type: function, name}"},
@@ -209,7 +218,13 @@ static void write_request(const struct responses *r, struct buf *out)
         buf_printf(out, "%lld", (long long)r->options.max_tokens);
     else
         buf_add_text(out, "null");
-    buf_add_text(out, ",\"text\":{\"format\":{\"type\":\"text\"}},\"reasoning\":{\"summary\":null");
+    buf_printf(out, ",\"text\":{\"format\":{\"type\":\"%s\"", r->format.bytes ? r->format.bytes : "text");
+    if (r->format_schema) {
+        write_string(out, "name", r->format_name.bytes, r->format_name.len);
+        write_value(out, "schema", r->format_schema, "null");
+        buf_printf(out, ",\"strict\":%s", r->format_strict ? "true" : "false");
+    }
+    buf_add_text(out, "}},\"reasoning\":{\"summary\":null");
     write_string(out, "effort", r->effort.bytes, r->effort.len);
     buf_add_text(out, "}");
 }
@@ -291,29 +306,6 @@ static void keep(struct api_call *call, struct responses *r, const char *status,
 
 /* ---- begin ---------------------------------------------------------------------------------- */
 
-static int read_choice(const struct responses *r, struct conversation_request *request, struct error *e)
-{
-    static const char *const names[] = {
-        [TOOL_CHOICE_AUTO] = "auto", [TOOL_CHOICE_NONE] = "none", [TOOL_CHOICE_REQUIRED] = "required"};
-    const char *text = json_string_value(r->tool_choice);
-    for (size_t i = 0; i < FIELD_COUNT(names) && text; i++) {
-        if (strcmp(names[i], text) == 0) {
-            request->tool_choice = (enum tool_choice)i;
-            return 0;
-        }
-    }
-    if (!r->tool_choice)
-        return 0;
-    const char *type = json_string_value(json_object_get(r->tool_choice, "type"));
-    request->tool_name = json_string_value(json_object_get(r->tool_choice, "name"));
-    request->tool_choice = TOOL_CHOICE_NAMED;
-    if (type && strcmp(type, "function") == 0 && request->tool_name && json_object_size(r->tool_choice) == 2)
-        return 0;
-    return error_param(
-        e, ERROR_INVALID_REQUEST, "tool_choice",
-        "tool_choice must be \"none\", \"auto\", \"required\" or {\"type\": \"function\", \"name\": …}");
-}
-
 static int load_history(struct api_call *call, const struct responses *r, json_t **out, struct error *e)
 {
     struct buf text;
@@ -347,6 +339,30 @@ static const char *copy_json(struct api_call *call, const json_t *value, struct 
     return copy;
 }
 
+/* text.format in the words of response_format. */
+static int read_format(struct api_call *call, const struct responses *r, struct engine_model *model,
+                       struct engine_grammar **out, struct error *e)
+{
+    struct constraint_options constraint = {0};
+    struct error why = {0};
+    bool schema = r->format.bytes && strcmp(r->format.bytes, "json_schema") == 0;
+    if (schema != (r->format_schema != NULL))
+        return error_param(e, ERROR_INVALID_REQUEST, "text.format.schema",
+                           "text.format.schema is needed with the type json_schema, and only there");
+    if (!r->format.bytes)
+        return 0;
+    json_t *format = json_pack("{s:s}", "type", r->format.bytes);
+    if (schema)
+        json_object_set_new(format, "json_schema",
+                            json_pack("{s:s,s:O}", "name",
+                                      r->format_name.bytes ? r->format_name.bytes : "answer", "schema",
+                                      r->format_schema));
+    constraint.response_format = format;
+    int status = format ? constraint_compile(call, &constraint, model, out, &why) : error_no_memory(&why);
+    json_decref(format);
+    return status < 0 ? error_param(e, why.kind, "text.format", "text.format: %s", why.text) : 0;
+}
+
 /* Reads what was said before and what is said now; then keeps both as text, and begins the job. */
 static int start(struct api_call *call, struct responses *r, struct engine_model *model, json_t *messages,
                  json_t *tools, struct error *e)
@@ -358,7 +374,10 @@ static int start(struct api_call *call, struct responses *r, struct engine_model
     if (status == 0) {
         r->input_text = copy_json(call, items, e);
         r->history = copy_json(call, messages, e);
-        status = r->input_text && r->history ? read_choice(r, &request, e) : -1;
+        request.tool_name = json_string_value(json_object_get(r->tool_choice, "name"));
+        status = r->input_text && r->history
+                     ? tools_read_choice(r->tool_choice, request.tool_name, &request.tool_choice, e)
+                     : -1;
     }
     json_decref(items);
     if (status == 0 && r->instructions.bytes)
@@ -367,6 +386,8 @@ static int start(struct api_call *call, struct responses *r, struct engine_model
                 messages, 0, json_pack("{s:s,s:s}", "role", "system", "content", r->instructions.bytes)) < 0
                 ? error_no_memory(e)
                 : 0;
+    if (status == 0)
+        status = read_format(call, r, model, &request.grammar, e);
     return status < 0 ? -1 : conversation_begin(call, model, &r->options, &request, &r->conversation, e);
 }
 

@@ -8,6 +8,8 @@
 #include "engine/base/arena.h"
 #include "engine/base/error.h"
 
+struct field_table;
+
 extern const struct field_table responses_tool_table; /* of one tool */
 
 /* Appends to messages what a text or a list of items says; items: a new list of them all, as objects.

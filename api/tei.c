@@ -65,6 +65,7 @@ const struct api_dialect api_tei = {
     .body = tei_body,
     .event = tei_event,
     .stream_type = "text/event-stream",
+    .error_shape = "{error: s, error_type: s}",
     .event_end = "\n\n",
     .keepalive = ":\n\n",
 };

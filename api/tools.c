@@ -71,6 +71,7 @@ static const struct tool_format formats[] = {
         .end = " }",
         .next = " ; { \"name\" : \"",
         .close = "",
+        .single = true,
     },
     {
         .name = "command-r",
@@ -81,6 +82,7 @@ static const struct tool_format formats[] = {
         .end = " }",
         .next = " , { \"tool_name\" : \"",
         .close = " ] ```",
+        .indented = true,
     },
 };
 
@@ -191,7 +193,7 @@ static const struct field tool_rows[] = {
      .help = "what may be called"},
 };
 static const struct field_group tool_groups[] = {FIELD_GROUP(tool_rows, 0)};
-const struct field_table tool_table = FIELD_TABLE(tool_groups, sizeof(struct declaration));
+const struct field_table tools_table = FIELD_TABLE(tool_groups, sizeof(struct declaration));
 
 static bool good_name(const char *name, size_t len)
 {
@@ -214,7 +216,7 @@ static int read_tool(const json_t *item, size_t i, struct arena *arena, const st
     struct declaration d;
     char prefix[32];
     snprintf(prefix, sizeof prefix, "tools[%zu].", i);
-    TRY(fields_read(&tool_table, item, prefix, arena, &d, e));
+    TRY(fields_read(&tools_table, item, prefix, arena, &d, e));
     char name[64];
     snprintf(name, sizeof name, "%sfunction.name", prefix);
     if (!good_name(d.name.bytes, d.name.len))
@@ -223,7 +225,10 @@ static int read_tool(const json_t *item, size_t i, struct arena *arena, const st
     if (tools_by_name(before, d.name.bytes, d.name.len))
         return error_param(e, ERROR_INVALID_REQUEST, name, "%s: there are two tools named \"%.64s\"", name,
                            d.name.bytes);
-    *out = (struct tool){.name = d.name.bytes, .parameters = d.parameters, .strict = d.strict};
+    const char *copy = arena_copy(arena, d.name.bytes, d.name.len);
+    if (!copy)
+        return error_no_memory(e);
+    *out = (struct tool){.name = copy, .parameters = d.parameters};
     return 0;
 }
 
@@ -242,6 +247,24 @@ int tools_read(const json_t *list, struct arena *arena, struct tool_list *out, s
         out->n = i + 1;
     }
     return 0;
+}
+
+int tools_read_choice(const json_t *value, const char *name, enum tool_choice *out, struct error *e)
+{
+    static const char *const names[] = {
+        [TOOL_CHOICE_AUTO] = "auto", [TOOL_CHOICE_NONE] = "none", [TOOL_CHOICE_REQUIRED] = "required"};
+    const char *text = json_string_value(value), *type = json_string_value(json_object_get(value, "type"));
+    *out = name ? TOOL_CHOICE_NAMED : TOOL_CHOICE_AUTO;
+    if (!value || (name && type && strcmp(type, "function") == 0 && json_object_size(value) == 2))
+        return 0;
+    for (size_t i = 0; i < FIELD_COUNT(names) && text; i++) {
+        *out = (enum tool_choice)i;
+        if (strcmp(names[i], text) == 0)
+            return 0;
+    }
+    return error_param(
+        e, ERROR_INVALID_REQUEST, "tool_choice",
+        "tool_choice must be \"none\", \"auto\", \"required\" or an object that names a function");
 }
 
 /* ---- ids ------------------------------------------------------------------------------------ */
@@ -273,12 +296,11 @@ void tools_fit_id(const struct tool_format *format, const char *id, char out[TOO
 
 void tools_describe(const json_t *list, struct buf *out)
 {
-    buf_add_text(out, "# Tools\n\nYou can call functions. Each line describes one in JSON:\n");
+    buf_add_text(out, "You can call these functions, described in JSON:\n");
     for (size_t i = 0; i < json_array_size(list); i++) {
         json_write(out, json_object_get(json_array_get(list, i), "function"));
         buf_add_text(out, "\n");
     }
-    buf_add_text(out, "\nTo call one, write its name and its arguments exactly so:\n<tool_call>\n"
-                      "{\"name\": \"NAME\", \"arguments\": {\"ARGUMENT\": VALUE}}\n</tool_call>\n"
-                      "Its result comes back between <tool_response> and </tool_response>.");
+    buf_add_text(out, "To call one, write:\n<tool_call>\n{\"name\": NAME, \"arguments\": {}}\n</tool_call>\n"
+                      "Its result comes in <tool_response>.");
 }

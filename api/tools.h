@@ -13,9 +13,13 @@
 #include "engine/base/buf.h"
 #include "engine/base/error.h"
 
+struct field_table;
+
 enum tool_choice { TOOL_CHOICE_AUTO, TOOL_CHOICE_NONE, TOOL_CHOICE_REQUIRED, TOOL_CHOICE_NAMED };
 
 enum { TOOL_ID_BYTES = 40 };
+
+extern const struct field_table tools_table; /* of one tool */
 
 /* In all words a space stands for white space that may be there. */
 struct tool_format {
@@ -29,8 +33,13 @@ struct tool_format {
     const char *end;    /* from the arguments to the call's end */
     const char *next;   /* up to a further call's name */
     const char *close;  /* after the last call */
+    bool indented;      /* they write JSON over several lines */
+    bool single;        /* templates of the family write one call in a turn */
     unsigned id_length; /* call ids are so many letters and digits; 0: "call_" and 24 of them */
 };
+
+/* OpenAI's words: none, auto, required, or an object of type function that names one.  NULL: auto. */
+int tools_read_choice(const json_t *value, const char *name, enum tool_choice *out, struct error *e);
 
 /* The format of a template that writes tools; NULL when its format is not known here. */
 const struct tool_format *tools_find_format(const char *source);
@@ -38,9 +47,8 @@ const struct tool_format *tools_find_format(const char *source);
 const struct tool_format *tools_own_format(void);
 
 struct tool {
-    const char *name;
-    const json_t *parameters; /* JSON schema; NULL: any object */
-    bool strict;
+    const char *name;         /* arena memory */
+    const json_t *parameters; /* JSON schema, borrowed; NULL: any object */
 };
 
 struct tool_list {
@@ -48,7 +56,7 @@ struct tool_list {
     size_t n;
 };
 
-/* Checks a list in the common shape; borrows from it.  Errors name the field: "tools[2].function.name". */
+/* Checks a list in the common shape.  Errors name the field: "tools[2].function.name". */
 int tools_read(const json_t *list, struct arena *arena, struct tool_list *out, struct error *e);
 const struct tool *tools_by_name(const struct tool_list *tools, const char *name, size_t len);
 

@@ -104,13 +104,15 @@ struct engine_job {
     size_t n_stop;
     const int32_t *stop_tokens;
     size_t n_stop_tokens;
-    bool ignore_eos;       /* end tokens are ordinary tokens */
-    bool show_control;     /* names of control tokens appear in the text */
-    bool logprobs;         /* of generated tokens */
-    bool prompt_logprobs;  /* one PROMPT event a chunk, before the first STEP; no prefix reuse */
-    unsigned top_logprobs; /* alternatives per token, 0 .. LIMIT_TOP_LOGPROBS */
-    uint64_t cache_salt;   /* prefixes are shared only between equal salts */
-    const char *tag;       /* request id for logs, or NULL */
+    bool ignore_eos;             /* end tokens are ordinary tokens */
+    bool show_control;           /* names of control tokens appear in the text */
+    const int32_t *shown_tokens; /* those of these at least */
+    size_t n_shown_tokens;       /* at most LIMIT_STOP_TOKENS */
+    bool logprobs;               /* of generated tokens */
+    bool prompt_logprobs;        /* one PROMPT event a chunk, before the first STEP; no prefix reuse */
+    unsigned top_logprobs;       /* alternatives per token, 0 .. LIMIT_TOP_LOGPROBS */
+    uint64_t cache_salt;         /* prefixes are shared only between equal salts */
+    const char *tag;             /* request id for logs, or NULL */
     void (*on_event)(void *user, const struct engine_event *event);
     void *user;
 };

@@ -98,6 +98,12 @@ int text_stream_create(const struct tokenizer *t, bool show_control, const struc
     return 0;
 }
 
+void text_stream_show(struct text_stream *s, const int32_t *tokens, size_t n)
+{
+    s->detokenizer.shown = tokens;
+    s->detokenizer.n_shown = n;
+}
+
 void text_stream_free(struct text_stream *s)
 {
     if (!s)

@@ -22,6 +22,8 @@ void stop_set_free(struct stop_set *s);
 /* t and stops are borrowed and must outlive the stream. */
 int text_stream_create(const struct tokenizer *t, bool show_control, const struct stop_set *stops,
                        struct text_stream **out, struct error *e);
+/* These control tokens give text too; borrowed until free. */
+void text_stream_show(struct text_stream *s, const int32_t *tokens, size_t n);
 void text_stream_free(struct text_stream *s);
 
 /* Adds a token.  Returns the index of the stop string that is complete now, or -1.  After a stop nothing may

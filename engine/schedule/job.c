@@ -84,7 +84,9 @@ static int create_sequence(struct job *j, unsigned choice, struct error *e)
     if (j->beams)
         TRY(allocate(&s->logprobs, j->max_tokens, sizeof *s->logprobs, e));
     TRY(create_sampler(j, s, e));
-    return text_stream_create(j->served->tokenizer, j->spec.show_control, j->stops, &s->text, e);
+    TRY(text_stream_create(j->served->tokenizer, j->spec.show_control, j->stops, &s->text, e));
+    text_stream_show(s->text, j->spec.shown_tokens, j->spec.n_shown_tokens);
+    return 0;
 }
 
 static int create_sequences(struct job *j, struct error *e)
@@ -101,9 +103,11 @@ static int create_sequences(struct job *j, struct error *e)
 static int copy_arrays(struct job *j, const struct engine_job *spec, struct error *e)
 {
     j->spec.stop_tokens = NULL;
+    j->spec.shown_tokens = NULL;
     j->spec.types = NULL;
     j->spec.masked = NULL;
     TRY(copy(&j->spec.stop_tokens, spec->stop_tokens, spec->n_stop_tokens, sizeof *spec->stop_tokens, e));
+    TRY(copy(&j->spec.shown_tokens, spec->shown_tokens, spec->n_shown_tokens, sizeof *spec->shown_tokens, e));
     TRY(copy(&j->spec.types, spec->types, spec->n_prompt, sizeof *spec->types, e));
     TRY(copy(&j->spec.masked, spec->masked, spec->n_masked, sizeof *spec->masked, e));
     if (spec->task == ENGINE_TASK_GENERATE)
@@ -209,6 +213,7 @@ void job_free(struct job *j)
     free(j->source.data);
     free(j->pooled);
     free((void *)(uintptr_t)j->spec.stop_tokens);
+    free((void *)(uintptr_t)j->spec.shown_tokens);
     free((void *)(uintptr_t)j->spec.types);
     free((void *)(uintptr_t)j->spec.masked);
     free(j->spec.prompt);

@@ -96,11 +96,22 @@ static void push_decoded(struct detokenizer *d, const struct decoder *decoder, i
     }
 }
 
+static bool is_hidden(const struct detokenizer *d, int32_t id)
+{
+    if (d->show_control || !tokenizer_is_control(d->tokenizer, id))
+        return false;
+    for (size_t i = 0; i < d->n_shown; i++) {
+        if (d->shown[i] == id)
+            return false;
+    }
+    return true;
+}
+
 void detokenizer_push(struct detokenizer *d, int32_t id, struct buf *out)
 {
     const struct decoder *decoder = tokenizer_decoder(d->tokenizer);
     size_t len;
-    if (tokenizer_is_control(d->tokenizer, id) && !d->show_control)
+    if (is_hidden(d, id))
         return;
     if (decoder && (tokenizer_token_text(d->tokenizer, id, &len), len == 0))
         return; /* an id that no token has */

@@ -91,11 +91,13 @@ struct decode_state {
 };
 
 /* Streaming detokenisation: whole code points only; pushing tokens one by one gives what all at once would.
- * Bytes that can never become UTF-8 come out as U+FFFD.  Control tokens give no text unless show_control.
- * Owns no memory. */
+ * Bytes that can never become UTF-8 come out as U+FFFD.  Control tokens give no text unless show_control
+ * or shown. * Owns no memory. */
 struct detokenizer {
     const struct tokenizer *tokenizer;
     bool show_control;
+    const int32_t *shown; /* n_shown control tokens that give text in any case; borrowed */
+    size_t n_shown;
     unsigned char pending[4];
     uint8_t n_pending;
     bool started; /* a token counted: a leading space rule is over.  True from the start: the text goes on

@@ -126,7 +126,7 @@ class Refusals(ApiCase):
         base = {"messages": user("x"), "max_tokens": 1}
         for field, value in (("echo", True), ("prompt", "x"), ("logprobs", 1), ("top_logprobs", 21),
                              ("top_logprobs", 2),
-                             ("tools", [{"type": "function"}]), ("response_format", {"type": "json_object"}),
+                             ("functions", [{"name": "f"}]),
                              ("max_tokens", 0), ("messages", []), ("messages", "hi"), ("audio", {}), ("colour", 1)):
             e = self.refused(400, PATH, {**base, field: value})
             self.assertEqual(e["param"], field, (field, value, e))
