@@ -87,6 +87,8 @@ static json_t *any_json(const struct field *f)
     json_t *kinds = json_array();
     if (f->kinds & FIELD_KIND_STRING)
         json_array_append_new(kinds, json_pack("{s:s}", "type", "string"));
+    if (f->kinds & FIELD_KIND_BOOL)
+        json_array_append_new(kinds, json_pack("{s:s}", "type", "boolean"));
     if (f->kinds & FIELD_KIND_ARRAY) {
         json_t *list = json_pack("{s:s}", "type", "array");
         if (f->nested)
@@ -232,12 +234,12 @@ static json_t *responses_of(const struct api_endpoint *p, const struct answer_ro
     json_t *types = json_object(), *responses = json_object();
     const struct field *stream = p->fields ? find_field(p->fields, "stream") : NULL;
     if (row && row->type)
-        json_object_set_new(types, row->type, json_pack("{s:{s:s}}", "schema", "type", "string"));
+        json_object_set_new(types, row->type, json_pack("{s:{}}", "schema"));
     else
         json_object_set_new(types, "application/json",
                             json_pack("{s:o}", "schema", row ? shape_schema(row->shape) : json_object()));
     if (stream)
-        json_object_set_new(types, dialect->stream_type, json_pack("{s:{s:s}}", "schema", "type", "string"));
+        json_object_set_new(types, dialect->stream_type, json_pack("{s:{}}", "schema"));
     json_object_set_new(responses, "200",
                         json_pack("{s:s,s:o}", "description", "an answer", "content", types));
     add_failures(responses, dialect);

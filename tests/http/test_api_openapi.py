@@ -1,8 +1,11 @@
 """test_api_openapi.py - /openapi.json, /docs and /v1/capabilities: complete, resolvable and true of the answers."""
 import json
+import subprocess
+import tempfile
 import unittest
 
 from api_case import ApiCase
+from harness import ROOT
 
 
 def references(value):
@@ -107,6 +110,15 @@ class Document(ApiCase):
         self.assertIn(b"openapi.json", page)
         self.assertNotIn(b"http://", page)
         self.assertNotIn(b"https://", page)
+
+    def test_readme_has_the_tables(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as saved:
+            json.dump(self.document, saved)
+            saved.flush()
+            tables = subprocess.run([ROOT / "deploy/api-table", "--print", saved.name], capture_output=True, check=True,
+                                    encoding="utf-8").stdout
+        readme = (ROOT / "README.md").read_text()
+        self.assertIn(tables, readme, "README is out of date: run deploy/api-table against a running server")
 
     def test_capabilities(self):
         model, = self.get("/v1/capabilities")["data"]
