@@ -3,6 +3,7 @@
 usage: make_seeds.py GOLDEN_JSON OUT_DIR         for fuzz_tokenizer: one byte of choices, then a golden text
        make_seeds.py --pickles PT_DIR OUT_DIR    for fuzz_pickle: what lies in the files of torch.save
        make_seeds.py --pipelines GOLDEN OUT_DIR  for fuzz_tokenizer_json: every pipeline over its smallest model
+       make_seeds.py --requests OUT_DIR          for fuzz_request: one byte for the path, then a body
        make_seeds.py --changes OUT_DIR           for fuzz_load: choices at random, the same ones on every run
        make_seeds.py --constraints SCHEMAS DIR   for fuzz_schema, fuzz_regex, fuzz_grammar: folders corpus-NAME in DIR
 """
@@ -74,10 +75,38 @@ def constraints(folder, out):
             (out / f"corpus-{name}" / f"seed-{i:03}").write_bytes(text.encode())
 
 
+BODIES = [
+    {"prompt": "x", "max_tokens": 4, "logprobs": 1, "echo": True, "stop": ["a"], "logit_bias": {"65": 1}},
+    {"prompt": [[65, 66], [67]], "n": 2, "stream": True, "regex": "a+"},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}], "max_tokens": 9, "tools": [
+        {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {
+            "x": {"type": "integer"}}}}}], "tool_choice": "required"},
+    {"messages": [{"role": "assistant", "content": None, "tool_calls": [
+        {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "r"}], "chat_template_kwargs": {"enable_thinking": True},
+     "response_format": {"type": "json_object"}, "stream": True},
+    {"input": [{"role": "user", "content": "x"},
+               {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+               {"type": "function_call_output", "call_id": "1", "output": "r"}], "max_output_tokens": 5,
+     "stream": True},
+    {"model": "toy", "max_tokens": 5, "system": "s", "messages": [{"role": "user", "content": "x"}]},
+    {"model": "toy", "prompt": "x", "options": {"temperature": 0, "num_predict": 3}, "format": "json"},
+    {"text": "a b", "texts": None, "labels": ["a", "b"]},
+    {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["x"]}]},
+    {"query": "q", "documents": ["a", "b"]}, {"content": "x"}, {"tokens": [65, 66]},
+    {"question": "q", "context": "c d."}]
+
+
+def requests(_, out):
+    """Each body for each of 64 paths: those that a path does not know are refused by a name of theirs."""
+    for i, body in enumerate(BODIES):
+        for path in range(64):
+            (out / f"body-{i:02}-{path:02}").write_bytes(bytes([path]) + json.dumps(body).encode())
+
+
 def main():
-    make = {"--pickles": pickles, "--pipelines": pipelines, "--changes": changes, "--constraints": constraints}.get(
-        sys.argv[1], texts
-    )
+    make = {"--pickles": pickles, "--pipelines": pipelines, "--changes": changes,
+            "--constraints": constraints, "--requests": requests}.get(sys.argv[1], texts)
     out = pathlib.Path(sys.argv[-1])
     out.mkdir(parents=True, exist_ok=True)
     make(sys.argv[-2], out)
