@@ -114,6 +114,7 @@ struct anthropic {
     struct anthropic_request request;
 
     struct engine_model *model;
+    struct anthropic_parts parts; /* the names of tools are read until the end */
     struct conversation *conversation;
     size_t prompt_tokens;
     bool begun; /* streaming: message_start is out */
@@ -165,18 +166,15 @@ static int find_model(struct api_call *call, const struct anthropic_request *r, 
 int anthropic_begin(struct api_call *call, struct error *e)
 {
     struct anthropic *a = call->state;
-    struct anthropic_parts parts;
     struct generation_options *g = &a->request.generation;
     call->stream = g->stream;
     g->n = 1;
     g->repetition_penalty = 1;
     TRY(find_model(call, &a->request, &a->model, e));
-    TRY(anthropic_convert(call, &a->request, a->model, &parts, e));
-    int status = conversation_begin(call, a->model, g, &parts.request, &a->conversation, e);
-    anthropic_drop(&parts);
-    if (status == 0)
-        a->prompt_tokens = call->jobs[0].n_prompt;
-    return status;
+    TRY(anthropic_convert(call, &a->request, a->model, &a->parts, e));
+    TRY(conversation_begin(call, a->model, g, &a->parts.request, &a->conversation, e));
+    a->prompt_tokens = call->jobs[0].n_prompt;
+    return 0;
 }
 
 int anthropic_count_begin(struct api_call *call, struct error *e)
@@ -431,4 +429,5 @@ void anthropic_free(struct api_call *call)
 {
     struct anthropic *a = call->state;
     conversation_free(a->conversation);
+    anthropic_drop(&a->parts);
 }

@@ -168,6 +168,27 @@ static int bound_method(struct run *run, const struct value *object, struct text
     return 0;
 }
 
+/* What a macro says of itself. */
+static int macro_attribute(struct run *run, const struct macro *m, const struct text *name, struct value *out)
+{
+    static const struct {
+        const char *name;
+        unsigned flag;
+    } flags[] = {{"catch_varargs", MACRO_VARARGS}, {"catch_kwargs", MACRO_KWARGS}, {"caller", MACRO_CALLER}};
+    if (jinja_text_is(name, "name"))
+        *out = m->node->text ? jinja_of_text(m->node->text) : jinja_none();
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if (jinja_text_is(name, flags[i].name))
+            *out = jinja_bool(m->node->op & flags[i].flag);
+    }
+    if (!jinja_text_is(name, "arguments"))
+        return 0;
+    TRY(jinja_new_list(run, LIST_TUPLE, m->node->n_items, out));
+    for (size_t i = 0; i < m->node->n_items; i++)
+        out->list->items[i] = jinja_of_text(m->node->items[i]->text);
+    return 0;
+}
+
 int jinja_attribute(struct run *run, const struct value *object, struct text *name, struct value *out)
 {
     if (object->type == VALUE_UNDEFINED)
@@ -179,8 +200,11 @@ int jinja_attribute(struct run *run, const struct value *object, struct text *na
         TRY(jinja_loop_attribute(run, object, name, out));
     if (out->type == VALUE_MISSING && object->type == VALUE_CYCLER && jinja_text_is(name, "current"))
         *out = object->cycle->items[object->cycle->taken];
-    if (out->type == VALUE_MISSING && object->type == VALUE_MACRO && jinja_text_is(name, "name"))
-        *out = jinja_of_text(object->macro->node->text);
+    if (out->type == VALUE_MISSING && object->type == VALUE_MACRO)
+        TRY(macro_attribute(run, object->macro, name, out));
+    if (out->type == VALUE_MISSING && object->type == VALUE_LIST && object->list->group &&
+        (jinja_text_is(name, "grouper") || jinja_text_is(name, "list")))
+        *out = object->list->items[jinja_text_is(name, "list")];
     if (out->type == VALUE_MISSING)
         *out = jinja_undefined(WHY_ATTRIBUTE, object, name);
     return 0;

@@ -377,6 +377,7 @@ static int f_groupby(struct run *run, struct call *c, struct value *out)
                 break;
         }
         TRY(jinja_new_list(run, LIST_TUPLE, 2, &group));
+        group.list->group = true;
         TRY(group_key(run, c, &sorted.list->items[from], false, &group.list->items[0]));
         TRY(slice_of(run, sorted.list, from, to, &group.list->items[1]));
         TRY(jinja_list_add(run, out->list, &cap, group));

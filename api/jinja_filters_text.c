@@ -242,6 +242,35 @@ static int f_urlencode(struct run *run, struct call *c, struct value *out)
     return jinja_built_value(&b, out);
 }
 
+/* Tags and comments go; white space becomes single spaces; entities are read as Markup reads them. */
+static int f_striptags(struct run *run, struct call *c, struct value *out)
+{
+    struct text *t;
+    struct builder b;
+    size_t cursor = 0, n;
+    bool gap = false, any = false;
+    TRY(input(run, c, &t));
+    TRY(jinja_spend_bytes(run, t->len * 2));
+    jinja_build(&b, run);
+    for (size_t at = 0; at < t->len; at += n) {
+        bool comment = t->len - at >= 4 && memcmp(t->s + at, "<!--", 4) == 0;
+        const char *mark = comment ? "-->" : ">";
+        const char *end = t->s[at] == '<' ? memmem(t->s + at, t->len - at, mark, strlen(mark)) : NULL;
+        int32_t letter = jinja_decode(t->s + at, &n);
+        if (end) {
+            n = (size_t)(end - (t->s + at)) + strlen(mark);
+        } else if (jinja_is_space(letter)) {
+            gap = true;
+        } else {
+            jinja_add_literal(&b, gap && any ? " " : "");
+            jinja_add(&b, t->s + at, n, jinja_user_at(t, at, &cursor));
+            gap = false;
+            any = true;
+        }
+    }
+    return jinja_built_value(&b, out);
+}
+
 /* ---- tojson, format ------------------------------------------------------------------------------------ */
 
 static int separators(struct run *run, const struct value *v, struct json_style *style)
@@ -488,6 +517,7 @@ const struct builtin jinja_text_filters[] = {
     {"escape", f_escape, "", 0},
     {"forceescape", f_forceescape, "", 0},
     {"urlencode", f_urlencode, "", 0},
+    {"striptags", f_striptags, "", 0},
     {"tojson", f_tojson, "ensure_ascii,indent,separators,sort_keys", 0},
     {"format", f_format, "*", 0},
     {"pprint", f_pprint, "", 0},

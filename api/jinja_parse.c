@@ -387,6 +387,23 @@ static struct node *parse_generation(struct parser *p, const struct token *tag)
     return close_or_null(p, n);
 }
 
+/* Without inheritance a block is its body, where it stands, in a scope of its own. */
+static struct node *parse_named_block(struct parser *p, const struct token *tag)
+{
+    struct node *n = jinja_new_node(p, NODE_SCOPE, tag);
+    const struct token *name = p->next;
+    if (!n || jinja_expect(p, TOK_NAME, "the block's name") < 0)
+        return NULL;
+    jinja_skip_name(p, "scoped"); /* it is in any case; a required one could only fail */
+    if (!(n->a = parse_block(p, tag, "endblock")))
+        return NULL;
+    p->next++;
+    if (p->next->kind == TOK_NAME && p->next->len == name->len &&
+        memcmp(p->next->text, name->text, name->len) == 0)
+        p->next++;
+    return close_or_null(p, n);
+}
+
 static struct node *parse_print(struct parser *p, const struct token *tag)
 {
     struct node *body = jinja_new_node(p, NODE_BODY, tag);
@@ -413,11 +430,17 @@ static struct node *parse_jump(struct parser *p, const struct token *tag)
 static const struct {
     const char *name;
     struct node *(*parse)(struct parser *p, const struct token *tag);
-} tags[] = {{"if", parse_if},        {"set", parse_set},
-            {"for", parse_for},      {"macro", parse_macro},
-            {"call", parse_call},    {"filter", parse_filter_block},
-            {"with", parse_with},    {"generation", parse_generation},
-            {"print", parse_print},  {"break", parse_jump},
+} tags[] = {{"if", parse_if},
+            {"set", parse_set},
+            {"for", parse_for},
+            {"macro", parse_macro},
+            {"call", parse_call},
+            {"filter", parse_filter_block},
+            {"with", parse_with},
+            {"generation", parse_generation},
+            {"block", parse_named_block},
+            {"print", parse_print},
+            {"break", parse_jump},
             {"continue", parse_jump}};
 
 static struct node *parse_statement(struct parser *p)
@@ -430,7 +453,7 @@ static struct node *parse_statement(struct parser *p)
             struct node *n = tags[i].parse(p, tag);
             return n && jinja_expect(p, TOK_BLOCK_END, "the end of the tag") == 0 ? n : NULL;
         }
-    static const char *const absent[] = {"include", "import", "from", "extends", "block", "autoescape"};
+    static const char *const absent[] = {"include", "import", "from", "extends", "autoescape"};
     for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
         if (token_is(tag, TOK_NAME, absent[i])) {
             jinja_syntax_error(p, tag, "the tag '%s' is not available in chat templates", absent[i]);

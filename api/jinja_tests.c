@@ -44,7 +44,7 @@ TYPE_TEST(sequence,
 /* Undefined has a method for being called: the one that raises. */
 TYPE_TEST(callable, v->type == VALUE_FUNCTION || v->type == VALUE_MACRO || v->type == VALUE_LOOP ||
                         v->type == VALUE_JOINER || v->type == VALUE_UNDEFINED)
-TYPE_TEST(escaped, false && v)
+TYPE_TEST(escaped, v->type == VALUE_TEXT && v->text->markup)
 
 static int case_test(struct run *run, struct call *c, const char *method, struct value *out)
 {

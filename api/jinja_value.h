@@ -77,6 +77,7 @@ struct list {
     struct value *items;
     size_t n;
     enum list_kind kind;
+    bool group;   /* of groupby: its two items are called grouper and list, too */
     size_t taken; /* LIST_GENERATOR: how many were consumed; CYCLER: where it stands */
 };
 
