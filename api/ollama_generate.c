@@ -124,6 +124,8 @@ int ollama_generate_begin(struct api_call *call, struct error *e)
     TRY(ollama_options_begin(call, &g->options, &g->model, e));
     if (g->prompt.len == 0 && g->context.n == 0)
         return answer_probe(call, g);
+    if (!g->prompt.bytes)
+        g->prompt = (struct engine_text){"", 0};
     bool chats = !g->raw && prompt_chat_ready(call->api, g->model, &unused) == 0;
     TRY(chats ? begin_message(call, g, e) : begin_plain(call, g, e));
     TRY(prepend_context(&call->jobs[0], &g->context, e));

@@ -87,6 +87,11 @@ class Paths(Served):
                  "temperature": 0, "num_ctx": 32}
         a = self.ok("/api/generate", {"model": "llama", "prompt": "a", "raw": True, "options": quiet, "stream": False})
         self.assertEqual(a["eval_count"], 3)
+        for raw in (True, False):  # a context alone goes on too
+            refuse("no token id of this model", prompt=None, context=[2**31 - 2], raw=raw)
+            b = self.ok("/api/generate", {"model": "llama", "context": [1, 2, 3], "raw": raw, "options": quiet,
+                                          "stream": False})
+            self.assertEqual(b["eval_count"], 3)
         filled = self.ok("/api/generate", {"model": "llama", "prompt": "a", "raw": True, "stream": False,
                                            "options": {**quiet, "num_predict": -1}})
         self.assertLessEqual(filled["prompt_eval_count"] + filled["eval_count"], 32)
