@@ -42,6 +42,12 @@ static const struct {
     {"uuid", "[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"},
     {"json-pointer", "(/[A-Za-z0-9._-]{0,40}){0,10}"},
     {"regex", "[A-Za-z0-9 _,.-]{0,60}"},
+    /* What a text is for; any will do. */
+    {"password", "[\\s\\S]*"},
+    {"binary", "[\\s\\S]*"},
+    {"path", "[\\s\\S]*"},
+    {"file-path", "[\\s\\S]*"},
+    {"directory-path", "[\\s\\S]*"},
 };
 
 static const char *find_format(const char *name)

@@ -21,6 +21,9 @@ REQUESTS = {
     "two": {"max_tokens": 2},
     "ends": {"ignore_eos": False},
     "ngrams": {"no_repeat_ngram_size": 4},
+    "pattern": {"regex": "(the lamp, the stone and the (river|bridge); ){3}"},
+    "schema": {"json_schema": {"type": "array", "minItems": 6, "maxItems": 6,
+                               "items": {"enum": ["the lamp", "the stone"]}}},
 }
 
 

@@ -1,11 +1,13 @@
 /* test_grammar.c - grammars over a toy vocabulary: what they accept against other matchers, string by string;
  * what masks allow against what bytes allow; control tokens, triggers, ends; what is refused and why. */
+#include <math.h>
 #include <regex.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/base/limits.h"
 #include "engine/decode/grammar.h"
+#include "engine/decode/sampler.h"
 #include "engine/decode/token_trie.h"
 #include "tests/unit/suite.h"
 
@@ -324,6 +326,11 @@ START_TEST(masks_are_what_the_bytes_say)
         "root ::= [^b]{0,5} \"ba\"",
         "root ::= (\"ab\" | \"\xC3\xA9\" | \"a\"){1,4}",
         "root ::= \"a\" root \"b\" | \"\"",
+        /* Plain characters by their number: an end, a turn, no end. */
+        "root ::= [^\"\\\\\\x00-\\x1F]{0,3} \"\\\"\"",
+        "root ::= [^\"\\\\\\x00-\\x1F]{0,3} \"!\"",
+        "root ::= .{2,4}",
+        "root ::= [^\"\\\\\\x00-\\x1F]*",
     };
     struct engine_grammar *g = compile(grammars[_i]);
     char text[16] = "";
@@ -463,6 +470,113 @@ START_TEST(triggers_at_the_start_alone)
 }
 END_TEST
 
+/* ---- sampling ---------------------------------------------------------------------------------- */
+
+struct picking {
+    struct sampler *sampler;
+    struct sampler_scratch scratch;
+    float logits[VOCABULARY];
+    int32_t tokens[64];
+    size_t n;
+};
+
+static void picking_begin(struct picking *p, struct engine_grammar *g, const struct engine_sampling *options,
+                          bool ends)
+{
+    static const int32_t more_ends[] = {'!'};
+    const struct sampler_setup setup = {.options = options,
+                                        .vocabulary = VOCABULARY,
+                                        .max_tokens = 64,
+                                        .grammar = g,
+                                        .ends = ends,
+                                        .more_ends = more_ends,
+                                        .n_more_ends = 1,
+                                        .forced_bos = -1,
+                                        .forced_eos = -1};
+    struct error e = {0};
+    memset(p, 0, sizeof *p);
+    ck_assert_int_eq(sampler_create(&setup, &p->sampler, &e), 0);
+}
+
+static int32_t picking_next(struct picking *p)
+{
+    int32_t id = sampler_pick(p->sampler, p->logits, p->tokens, p->n, &p->scratch);
+    if (id >= 0) {
+        sampler_accept(p->sampler, id);
+        p->tokens[p->n++] = id;
+    }
+    return id;
+}
+
+static void picking_end(struct picking *p)
+{
+    sampler_free(p->sampler);
+    sampler_scratch_free(&p->scratch);
+}
+
+START_TEST(the_best_token_is_one_that_the_grammar_allows)
+{
+    struct engine_sampling options = {.top_p = 1, .repetition_penalty = 1};
+    struct engine_grammar *g = compile("root ::= \"ab\" [c!]");
+    struct picking p;
+    picking_begin(&p, g, &options, true);
+    p.logits['x'] = 9;
+    p.logits['!'] = 8;
+    p.logits[END] = 7;
+    p.logits[BYTES] = 6; /* "ab" */
+    p.logits['a'] = 5;
+    ck_assert_int_eq(picking_next(&p), BYTES);
+    p.logits['c'] = 2;
+    ck_assert_int_eq(picking_next(&p), 'c'); /* '!' would end the text, where it may not end */
+    ck_assert(sampler_done(p.sampler));
+    ck_assert_int_eq(picking_next(&p), '!');
+    picking_end(&p);
+    grammar_release(g);
+}
+END_TEST
+
+START_TEST(draws_are_among_what_the_grammar_allows)
+{
+    struct engine_grammar *g = compile("root ::= [ab]{20} \"c\"?");
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct engine_sampling options = {
+            .temperature = 2, .top_p = 0.9f, .top_k = 3, .repetition_penalty = 1.3f, .seed = seed};
+        struct picking p;
+        picking_begin(&p, g, &options, seed % 2);
+        p.logits['z'] = 50;
+        for (int i = 0; i < 40 && !sampler_done(p.sampler); i++) {
+            int32_t id = picking_next(&p);
+            size_t len;
+            ck_assert_int_ge(id, 0);
+            if (id == END || id == '!')
+                break;
+            const char *bytes = bytes_of(NULL, id, &len);
+            ck_assert(strspn(bytes, "abc") >= len);
+        }
+        picking_end(&p);
+    }
+    grammar_release(g);
+}
+END_TEST
+
+START_TEST(bans_give_way_to_the_grammar_and_dead_ends_are_told)
+{
+    const struct engine_logit_bias bias = {'q', -INFINITY};
+    struct engine_sampling options = {.top_p = 1, .repetition_penalty = 1, .bias = &bias, .n_bias = 1};
+    struct engine_grammar *g = compile("root ::= \"q\"");
+    struct picking p;
+    struct error e = {0};
+    picking_begin(&p, g, &options, false);
+    ck_assert_int_eq(picking_next(&p), 'q');
+    ck_assert_int_eq(picking_next(&p), '!');
+    ck_assert_int_eq(picking_next(&p), SAMPLER_NO_TOKEN); /* an end was accepted: nothing follows it */
+    ck_assert_int_eq(sampler_error(SAMPLER_NO_TOKEN, &e), -1);
+    ck_assert_int_eq(e.kind, ERROR_UNSUPPORTED);
+    picking_end(&p);
+    grammar_release(g);
+}
+END_TEST
+
 /* ---- what is refused ---------------------------------------------------------------------------- */
 
 static const struct {
@@ -571,12 +685,15 @@ int main(void)
     tcase_add_loop_test(c, allows_only_what_can_be_finished, 0, 3);
     tcase_add_test(c, counts_to_large_numbers);
     tcase_add_test(c, reads_classes_as_utf8);
-    tcase_add_loop_test(c, masks_are_what_the_bytes_say, 0, 4);
+    tcase_add_loop_test(c, masks_are_what_the_bytes_say, 0, 8);
     tcase_add_test(c, ends_where_nothing_can_follow);
     tcase_add_test(c, forgetting_changes_nothing);
     tcase_add_test(c, names_control_tokens);
     tcase_add_test(c, free_text_until_a_trigger);
     tcase_add_test(c, triggers_at_the_start_alone);
+    tcase_add_test(c, the_best_token_is_one_that_the_grammar_allows);
+    tcase_add_test(c, draws_are_among_what_the_grammar_allows);
+    tcase_add_test(c, bans_give_way_to_the_grammar_and_dead_ends_are_told);
     tcase_add_loop_test(c, refuses_with_the_reason, 0, sizeof bad / sizeof bad[0]);
     tcase_add_loop_test(c, hostile_grammars_are_bounded, 0, 8);
     tcase_add_test(c, ambiguity_is_bounded);

@@ -118,6 +118,8 @@ static const struct {
     {"{\"type\":\"string\",\"format\":\"duration\"}",
      {"\"P1Y2M3D\"", "\"PT5M\"", "\"P2W\"", "\"P1DT12H\""},
      {"\"P\"", "\"PT\"", "\"P1Y3D\""}},
+    {"{\"type\":\"string\",\"format\":\"password\",\"maxLength\":3}", {"\"\"", "\"a\\nb\""}, {"\"abcd\""}},
+    {"{\"type\":\"integer\",\"format\":\"int32\"}", {"5"}, {"\"5\""}},
     /* arrays */
     {"{\"type\":\"array\"}", {"[]", "[1, \"a\"]"}, {"[,]"}},
     {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"minItems\":1,\"maxItems\":3}",
