@@ -52,7 +52,8 @@ static int32_t find_state(struct explorer *x, const uint32_t *key)
 {
     size_t bytes = (key[0] + 1) * sizeof *key, at = hash_key(key) & x->mask;
     for (; x->slots[at]; at = (at + 1) & x->mask) {
-        if (memcmp(x->keys[x->slots[at] - 1], key, bytes) == 0)
+        const uint32_t *known = x->keys[x->slots[at] - 1];
+        if (known[0] == key[0] && memcmp(known, key, bytes) == 0)
             return (int32_t)(x->slots[at] - 1);
     }
     uint32_t *copy = x->out->n_states < x->cap ? arena_alloc(x->arena, key[0] + 1, sizeof *copy) : NULL;

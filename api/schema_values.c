@@ -195,10 +195,12 @@ int schema_write_values(struct schema *s, const struct schema_flat *f, struct bu
 {
     size_t i, n = 0;
     const json_t *value;
+    struct schema_flat rest = *f;
+    rest.values = NULL; /* they are listed */
     json_array_foreach((json_t *)(uintptr_t)f->values, i, value)
     {
         bool fits;
-        TRY(schema_allows(s, f, value, 0, &fits));
+        TRY(schema_allows(s, &rest, value, 0, &fits));
         if (!fits)
             continue;
         buf_add_text(out, n++ ? " | " : "");

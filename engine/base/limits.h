@@ -61,7 +61,7 @@
 #define LIMIT_REGEX_NESTING   90           /* groups in groups; they become brackets of a grammar */
 #define LIMIT_AUTOMATON       20000        /* states */
 #define LIMIT_AUTOMATON_MOVES (4u << 20)   /* states times classes of characters */
-#define LIMIT_AUTOMATON_WORK  200000000u   /* places looked at to make one: some 0.5 s */
+#define LIMIT_AUTOMATON_WORK  30000000u    /* places looked at to make one: some 0.5 s */
 #define LIMIT_SCHEMA_ARENA    (64u << 20)  /* what one schema may use while it is read */
 #define LIMIT_SCHEMA_RULES    20000        /* places of a schema, each counted once */
 #define LIMIT_SCHEMA_BRANCHES 64           /* of oneOf: each is compared with each */

@@ -273,6 +273,8 @@ START_TEST(hostile_patterns_are_bounded)
     ck_assert(a && a->n_states < 10);
     a = automaton_of_regex(parse("^(a|aa|aaa)*(b|bb)*([ab]*)*$"), true, arena);
     ck_assert(a && a->n_states < 50);
+    a = automaton_of_regex(parse("(x{100}){100}"), true, arena); /* sets of many sizes */
+    ck_assert(!a || a->n_states > 1000);
     ck_assert_ptr_null(automaton_of_regex(parse("^(.*a.{30})$"), true, arena));
     ck_assert_ptr_null(automaton_of_regex(parse("(((a{999}){999}){999}){999}"), true, arena));
     ck_assert_ptr_null(automaton_of_lengths(0, 1000000, arena));
