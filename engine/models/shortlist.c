@@ -126,22 +126,21 @@ void shortlist_free(struct shortlist *s)
 
 int shortlist_apply(struct shortlist *s, const int32_t *source, size_t n, float *logits)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < s->vocabulary; i++)
-        s->listed[i] = i < s->frequent;
+    size_t count = s->frequent;
+    memset(s->listed, 1, s->frequent);
+    memset(s->listed + s->frequent, 0, s->vocabulary - s->frequent);
     for (size_t i = 0; i < n; i++) {
-        for (uint64_t k = s->offsets[source[i]]; k < s->offsets[source[i] + 1]; k++)
-            s->listed[s->entries[k]] = true;
+        for (uint64_t k = s->offsets[source[i]]; k < s->offsets[source[i] + 1]; k++) {
+            bool *listed = &s->listed[s->entries[k]];
+            count += !*listed;
+            *listed = true;
+        }
     }
-    for (size_t i = 0; i < s->vocabulary; i++)
-        count += s->listed[i];
     for (size_t i = s->frequent; count % 8 != 0 && i < s->vocabulary; i++) { /* Marian fills up a vector */
         count += !s->listed[i];
         s->listed[i] = true;
     }
-    for (size_t i = 0; i < s->vocabulary; i++) {
-        if (!s->listed[i])
-            logits[i] = -INFINITY;
-    }
+    for (size_t i = 0; i < s->vocabulary; i++) /* without a branch, so that compilers make vectors of it */
+        logits[i] = s->listed[i] ? logits[i] : -INFINITY;
     return 0;
 }
