@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/constraint.h"
 #include "api/endpoints.h"
 #include "api/prompt.h"
 #include "api/tasks.h"
@@ -69,15 +70,23 @@ const struct api_dialect api_anthropic = {
 
 #define AT(member) offsetof(struct anthropic_request, member)
 
-static const struct field output_rows[] = {
-    {.name = "effort",
-     .type = FIELD_STRING,
-     .offset = AT(effort),
-     .min = 1,
-     .max = 32,
-     .help = "given to the template, which must use it"},
-    FIELD_REFUSED("format", "[]", "answers are plain text"),
+static const char *const formats[] = {"json_schema", NULL};
+
+/* clang-format off */
+static const struct field format_rows[] = {
+    {.name = "type", .type = FIELD_STRING, .offset = AT(format), .one_of = formats, .required = true, .help = "json_schema"},
+    {.name = "schema", .type = FIELD_JSON, .offset = AT(schema), .kinds = FIELD_KIND_OBJECT, .required = true,
+     .help = "the JSON Schema that the answer must follow"},
 };
+static const struct field_group format_groups[] = {FIELD_GROUP(format_rows, 0)};
+static const struct field_table format_table = FIELD_TABLE(format_groups, sizeof(struct anthropic_request));
+
+static const struct field output_rows[] = {
+    {.name = "effort", .type = FIELD_STRING, .offset = AT(effort), .min = 1, .max = 32,
+     .help = "given to the template, which must use it"},
+    {.name = "format", .type = FIELD_OBJECT, .nested = &format_table, .help = "the form of the answer"},
+};
+/* clang-format on */
 static const struct field_group output_groups[] = {FIELD_GROUP(output_rows, 0)};
 static const struct field_table output_table = FIELD_TABLE(output_groups, sizeof(struct anthropic_request));
 
@@ -172,6 +181,8 @@ int anthropic_begin(struct api_call *call, struct error *e)
     g->repetition_penalty = 1;
     TRY(find_model(call, &a->request, &a->model, e));
     TRY(anthropic_convert(call, &a->request, a->model, &a->parts, e));
+    struct constraint_options form = {.json_schema = a->request.schema};
+    TRY(constraint_compile(call, &form, a->model, &a->parts.request.grammar, e));
     TRY(conversation_begin(call, a->model, g, &a->parts.request, &a->conversation, e));
     a->prompt_tokens = call->jobs[0].n_prompt;
     return 0;

@@ -13,7 +13,8 @@ extern const struct api_dialect api_anthropic;
 struct anthropic_request {
     struct generation_options generation;
     const json_t *messages, *system, *tools, *tool_choice, *thinking;
-    struct engine_text effort;
+    struct engine_text effort, format;
+    const json_t *schema; /* of format */
 };
 
 extern const struct field anthropic_rows[];

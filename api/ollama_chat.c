@@ -168,6 +168,8 @@ int ollama_chat_begin(struct api_call *call, struct error *e)
     int status = messages ? convert_messages(call, c->messages, messages, e) : error_no_memory(e);
     if (status == 0)
         status = ollama_think(call, &c->options, c->model, &request, &arguments, e);
+    if (status == 0)
+        status = ollama_format(call, &c->options, c->model, &request.grammar, e);
     request.messages = messages;
     if (status == 0)
         status = conversation_begin(call, c->model, &c->options.generation, &request, &c->conversation, e);

@@ -71,12 +71,10 @@ static int begin_plain(struct api_call *call, struct generate *g, struct error *
                         ENGINE_ADD_SPECIAL | ENGINE_PARSE_SPECIAL, NULL, 0, &ids, &n, e));
     const struct generation_options *o = &g->options.generation;
     size_t room = generation_room(g->model, n);
+    size_t most = o->max_tokens_given ? (size_t)o->max_tokens : room ? room : 1;
     job = &call->jobs[0];
-    return generation_fill_job(call, o, g->model, ids, n,
-                               o->max_tokens_given ? (size_t)o->max_tokens
-                               : room              ? room
-                                                   : 1,
-                               job, e);
+    TRY(generation_fill_job(call, o, g->model, ids, n, most, job, e));
+    return ollama_format(call, &g->options, g->model, &job->grammar, e);
 }
 
 static int begin_message(struct api_call *call, struct generate *g, struct error *e)
@@ -90,6 +88,8 @@ static int begin_message(struct api_call *call, struct generate *g, struct error
     int status =
         messages ? ollama_think(call, &g->options, g->model, &request, &arguments, e) : error_no_memory(e);
     request.messages = messages;
+    if (status == 0)
+        status = ollama_format(call, &g->options, g->model, &request.grammar, e);
     if (status == 0)
         status = conversation_begin(call, g->model, &g->options.generation, &request, &g->conversation, e);
     json_decref(messages);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/constraint.h"
 #include "api/ollama.h"
 #include "api/tasks.h"
 #include "api/thinking.h"
@@ -69,7 +70,8 @@ const struct field ollama_rows[] = {
     {.name = "think", .type = FIELD_JSON, .offset = AT(think), .kinds = FIELD_KIND_BOOL | FIELD_KIND_STRING,
      .help = "whether to think first, or how much; the model must be able to do it, and to leave it"},
     FIELD_HARMLESS("keep_alive", "has no effect: models stay loaded"),
-    FIELD_REFUSED("format", "[\"\"]", "answers are plain text"),
+    {.name = "format", .type = FIELD_JSON, .offset = AT(format), .kinds = FIELD_KIND_STRING | FIELD_KIND_OBJECT,
+     .help = "json, or the JSON Schema that the answer must follow"},
     FIELD_REFUSED("logprobs", "[false]", "log probabilities are told by /v1/chat/completions"),
     FIELD_REFUSED("top_logprobs", "[0]", "log probabilities are told by /v1/chat/completions"),
 };
@@ -108,6 +110,18 @@ int ollama_think(struct api_call *call, const struct ollama_options *o, struct e
     TRY(thinking_choose(call, model, json_is_true(o->think), "think", arguments, e));
     request->arguments = *arguments;
     return 0;
+}
+
+int ollama_format(struct api_call *call, const struct ollama_options *o, struct engine_model *model,
+                  struct engine_grammar **out, struct error *e)
+{
+    struct constraint_options wanted = {0};
+    const char *word = json_string_value(o->format);
+    if (word && *word && strcmp(word, "json") != 0)
+        return error_param(e, ERROR_INVALID_REQUEST, "format", "format must be \"json\" or a JSON Schema");
+    wanted.json_object = word && *word;
+    wanted.json_schema = json_is_object(o->format) ? o->format : NULL;
+    return constraint_compile(call, &wanted, model, out, e);
 }
 
 int ollama_fit(const struct ollama_options *o, struct engine_job *job, struct error *e)

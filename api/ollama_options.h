@@ -7,9 +7,10 @@
 #include "api/generation.h"
 
 struct ollama_options {
-    struct generation_options generation; /* with the next five: the request */
+    struct generation_options generation; /* with the next six: the request */
     int64_t num_predict, num_ctx, repeat_last_n;
-    const json_t *think; /* true, false or an effort; NULL: not given */
+    const json_t *think;  /* true, false or an effort; NULL: not given */
+    const json_t *format; /* "json", a schema, or NULL */
     bool repeat_last_n_given;
 };
 
@@ -25,6 +26,10 @@ int ollama_options_begin(struct api_call *call, struct ollama_options *o, struct
  * *arguments, or NULL) and the effort.  UNSUPPORTED when the model can't think, or can't leave it. */
 int ollama_think(struct api_call *call, const struct ollama_options *o, struct engine_model *model,
                  struct conversation_request *request, json_t **arguments, struct error *e);
+
+/* What `format` holds the answer to, or NULL.  Errors: a schema that can't be enforced. */
+int ollama_format(struct api_call *call, const struct ollama_options *o, struct engine_model *model,
+                  struct engine_grammar **out, struct error *e);
 
 /* Holds the job to num_ctx and to the model's context; CONTEXT_LENGTH with the counts. */
 int ollama_fit(const struct ollama_options *o, struct engine_job *job, struct error *e);

@@ -95,6 +95,8 @@ static json_t *any_json(const struct field *f)
             json_object_set_new(list, "items", schema_of_table(f->nested));
         json_array_append_new(kinds, list);
     }
+    if (f->kinds & FIELD_KIND_BOOL)
+        json_array_append_new(kinds, json_pack("{s:s}", "type", "boolean"));
     if (f->kinds & FIELD_KIND_OBJECT)
         json_array_append_new(kinds, json_pack("{s:s}", "type", "object"));
     json_t *schema = json_array_size(kinds) == 1 ? json_incref(json_array_get(kinds, 0))

@@ -79,6 +79,14 @@ class Messages(ApiCase):
         self.assertEqual(events[-2]["delta"], {"stop_reason": "max_tokens", "stop_sequence": None})
         self.assertEqual(events[-2]["usage"]["output_tokens"], 6)
 
+    def test_an_answers_form(self):
+        schema = {"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"],
+                  "additionalProperties": False}
+        body = self.body(max_tokens=40, output_config={"format": {"type": "json_schema", "schema": schema}})
+        answer = self.ok("/v1/messages", {**body, "temperature": 1})
+        self.assertIn(json.loads(answer["content"][0]["text"])["a"], ("x", "y"))
+        self.assertEqual(answer["stop_reason"], "end_turn")
+
     def test_tools_are_told(self):
         bare, told = self.count()["input_tokens"], self.count(tools=[TOOL])["input_tokens"]
         self.assertGreater(told, bare + 20)

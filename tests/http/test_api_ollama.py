@@ -96,6 +96,18 @@ class Paths(Served):
                                            "options": {**quiet, "num_predict": -1}})
         self.assertLessEqual(filled["prompt_eval_count"] + filled["eval_count"], 32)
 
+    def test_format_holds_the_answer(self):
+        schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}},
+                  "required": ["a"], "additionalProperties": False}
+        options = {"temperature": 1, "seed": 3, "num_predict": 60}
+        for raw in (True, False):
+            body = {"model": "llama", "prompt": "a", "raw": raw, "stream": False, "options": options}
+            answer = self.ok("/api/generate", {**body, "format": schema})
+            self.assertEqual(list(json.loads(answer["response"])), ["a"])
+        refused = {"model": "llama", "prompt": "a", "format": {"type": "nothing"}}
+        self.error(400, "/api/generate", refused, "type")
+        self.error(400, "/api/generate", {**refused, "format": "xml"}, "format must be")
+
     def test_a_stream_is_lines_of_json(self):
         status, headers, data = self.server.request("POST", "/api/generate", {
             "model": "llama", "prompt": "a", "raw": True, "options": {"num_predict": 4, "temperature": 0}})
