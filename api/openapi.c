@@ -87,8 +87,6 @@ static json_t *any_json(const struct field *f)
     json_t *kinds = json_array();
     if (f->kinds & FIELD_KIND_STRING)
         json_array_append_new(kinds, json_pack("{s:s}", "type", "string"));
-    if (f->kinds & FIELD_KIND_BOOL)
-        json_array_append_new(kinds, json_pack("{s:s}", "type", "boolean"));
     if (f->kinds & FIELD_KIND_ARRAY) {
         json_t *list = json_pack("{s:s}", "type", "array");
         if (f->nested)
