@@ -104,6 +104,7 @@ struct weight {
     bool rounded;      /* BF16, and so are its activations: PRECISION_BF16 */
     void *panels;      /* ceil(rows/16) panels, 64-byte aligned; owned */
     size_t bytes;
+    struct panel_slab *home; /* of the panels */
 };
 
 /* What float matrices become when they are loaded: what they are in the file; bf16 that meets bf16; Q8_0. */

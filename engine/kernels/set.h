@@ -180,6 +180,10 @@ void panel_values(enum dtype dtype, const uint8_t *block, size_t r, float *out);
 
 enum { QUERY_ROWS_MAX = 12 }; /* query vectors that a set takes at once */
 
+/* Memory for panels, 64-byte aligned, contents zero; NULL when there is none.  panel_memory.c */
+void *panels_take(size_t bytes, struct panel_slab **home);
+void panels_give_back(struct panel_slab *home); /* NULL is fine */
+
 /* head_dim rounded up to whole vectors of 16. */
 static inline size_t attention_padded_dim(size_t head_dim)
 {

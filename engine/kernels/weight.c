@@ -6,14 +6,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "engine/kernels/set.h"
 
 enum {
-    READ_BYTES = 1 << 19, /* one read of a tensor: whole rows, at least one */
-    HUGE_PAGE = 2 << 20,  /* weights of several of these are worth fewer address translations */
-    CACHE_LINE = 64
+    READ_BYTES = 1 << 19 /* one read of a tensor: whole rows, at least one */
 };
 
 struct pack_call {
@@ -218,19 +215,14 @@ static int check_shape(const struct tensor_info *t, struct error *e)
     return 0;
 }
 
-/* 64-byte aligned, or on huge pages when it fills several of them. */
 static int allocate_panels(struct weight *w, struct error *e)
 {
     size_t panels = (w->rows + PANEL_ROWS - 1) / PANEL_ROWS, bytes;
-    if (__builtin_mul_overflow(panels, panel_bytes(w->dtype, w->cols), &bytes) ||
-        bytes > SIZE_MAX - HUGE_PAGE)
+    if (__builtin_mul_overflow(panels, panel_bytes(w->dtype, w->cols), &bytes))
         return error_no_memory(e);
-    size_t alignment = bytes >= 4 * (size_t)HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
-    w->panels = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+    w->panels = panels_take(bytes, &w->home);
     if (!w->panels)
         return error_no_memory(e);
-    if (alignment == HUGE_PAGE)
-        madvise(w->panels, bytes, MADV_HUGEPAGE); /* a wish: refusal costs speed only */
     w->bytes = bytes;
     return 0;
 }
@@ -314,7 +306,7 @@ int weight_pack(struct exec *x, enum dtype dtype, const void *data, size_t rows,
 
 void weight_free(struct weight *w)
 {
-    free(w->panels);
+    panels_give_back(w->home);
     memset(w, 0, sizeof *w);
 }
 
