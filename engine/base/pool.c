@@ -19,7 +19,7 @@
 
 #include "engine/base/clock.h"
 
-enum { POOL_THREADS_MAX = 1024, CACHE_LINE = 64 };
+enum { POOL_THREADS_MAX = 1024, CACHE_LINE = 64, AHEAD_STEP = 1024 };
 #define CLOSED      UINT32_MAX
 #define ROUND_MAX   (UINT32_MAX / 2) /* chunks of one round; more are run as several rounds */
 #define WORKER_SPIN 30000u           /* ns: longer than the serial stretches between two loops of a tick */
@@ -41,6 +41,9 @@ struct pool {
     _Atomic(void *) context;
     _Atomic size_t first;    /* added to chunk numbers */
     _Atomic uint32_t chunks; /* of this round */
+
+    _Alignas(CACHE_LINE) _Atomic uintptr_t ahead; /* the next byte to bring in, up to ahead_end */
+    _Atomic uintptr_t ahead_end;
 
     _Alignas(CACHE_LINE) _Atomic uint32_t round_bell;
     _Atomic uint32_t sleepers;
@@ -113,8 +116,22 @@ static void report(struct pool *p, uint32_t ran)
         futex_wake(&p->done, 1);
 }
 
+/* One step of what pool_read_ahead() asked for; false when nothing of it is left. */
+static bool read_ahead(struct pool *p)
+{
+    uintptr_t end = atomic_load_explicit(&p->ahead_end, memory_order_relaxed);
+    if (atomic_load_explicit(&p->ahead, memory_order_relaxed) >= end)
+        return false;
+    uintptr_t at = atomic_fetch_add_explicit(&p->ahead, AHEAD_STEP, memory_order_relaxed);
+    for (uintptr_t line = at; line < at + AHEAD_STEP; line += CACHE_LINE)
+        __builtin_prefetch((const void *)line, 0, 2); /* second-level cache */
+    return true;
+}
+
 static void wait_for_round(struct pool *p, uint32_t seen)
 {
+    while (atomic_load_explicit(&p->round_bell, memory_order_acquire) == seen && read_ahead(p))
+        ;
     if (spin(&p->round_bell, seen, WORKER_SPIN))
         return;
     atomic_fetch_add(&p->sleepers, 1);
@@ -230,6 +247,13 @@ void pool_free(struct pool *p)
         pthread_join(p->workers[i].thread, NULL);
     free(p->workers);
     free(p);
+}
+
+void pool_read_ahead(struct pool *p, const void *start, size_t bytes)
+{
+    atomic_store_explicit(&p->ahead_end, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->ahead, (uintptr_t)start, memory_order_relaxed);
+    atomic_store_explicit(&p->ahead_end, (uintptr_t)start + bytes, memory_order_relaxed);
 }
 
 unsigned pool_threads(const struct pool *p)

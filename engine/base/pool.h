@@ -22,4 +22,8 @@ unsigned pool_threads(const struct pool *p);
 /* Returns when every chunk is done; their writes are visible to the caller. */
 void pool_run(struct pool *p, size_t chunks, pool_fn *fn, void *context);
 
+/* Workers that wait for a round bring these bytes into their caches meanwhile: what the next round will read.
+ * A wish, of which the last one counts; the bytes need not exist.  Thread: that of pool_run(). */
+void pool_read_ahead(struct pool *p, const void *start, size_t bytes);
+
 #endif

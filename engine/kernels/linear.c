@@ -9,9 +9,11 @@
 
 enum {
     TILES_PER_THREAD = 8,
-    TILE_BYTES_MIN = 16384,  /* of weights times rows: about a microsecond of work */
-    TILE_BYTES_MAX = 131072, /* of weights */
-    QUANTISE_ALONE = 16384,  /* values that are quantised or rounded without waking the pool */
+    TILE_BYTES_MIN = 16384,    /* of weights times rows: about a microsecond of work */
+    TILE_BYTES_MAX = 131072,   /* of weights */
+    READ_AHEAD_ROWS = 8,       /* few enough that memory is what a product waits for */
+    READ_AHEAD_BYTES = 262144, /* of the next weights: a quarter of the usual second-level cache */
+    QUANTISE_ALONE = 16384,    /* values that are quantised or rounded without waking the pool */
     ROUND_ROWS = 8
 };
 
@@ -162,6 +164,18 @@ static size_t choose_tile_bytes(const struct linear_call *c)
     return bytes < TILE_BYTES_MIN / rows ? TILE_BYTES_MIN / rows : bytes;
 }
 
+/* Weights lie in the order in which they were loaded, which is nearly always the order of use: what follows
+ * these can be on its way while norms and attention leave memory idle. */
+static void read_ahead(const struct linear_call *c)
+{
+    uintptr_t end = 0;
+    for (size_t i = 0; i < c->n_parts; i++) {
+        uintptr_t part = (uintptr_t)c->parts[i].w->panels + c->parts[i].w->bytes;
+        end = part > end ? part : end;
+    }
+    pool_read_ahead(exec_pool(c->e), (const void *)end, c->rows <= READ_AHEAD_ROWS ? READ_AHEAD_BYTES : 0);
+}
+
 /* From row `first` on. */
 static int linear_rest(struct exec *e, const float *x, size_t first, size_t rows,
                        const struct linear_part *parts, size_t n_parts)
@@ -190,6 +204,7 @@ static int linear_rest(struct exec *e, const float *x, size_t first, size_t rows
     size_t tiles = 0;
     for (size_t i = 0; i < n_parts; i++)
         tiles += panel_tiles(&c, parts[i].w);
+    read_ahead(&c);
     pool_run(exec_pool(e), tiles * c.row_tiles, linear_chunk, &c);
     return atomic_load(&c.failed) ? -1 : 0;
 }

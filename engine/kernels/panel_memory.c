@@ -1,9 +1,11 @@
 /* panel_memory.c - where packed weights live: slabs of whole huge pages, filled one tensor after another.
  * Most matrices of a small model are smaller than a few huge pages.  Side by side they need few address
  * translations, and what lies after a tensor is the one that is used next: asking for memory ahead of the
- * digits in use runs on into it.  Measured (SmolLM2-135M, one row): 22 GB/s over matrices of their own in
- * pages of 4 KiB. A slab goes back to the system with its last tensor.  Thread: any; a lock guards the slab
- * being filled. */
+ * digits in use runs on into it.  Measured (SmolLM2-135M, one row, two cores of Zen 5): matrices of their own
+ * on pages of 4 KiB were read at 22 GB/s, a large one on huge pages at 43 GB/s.
+ *
+ * A slab goes back to the system with its last tensor.
+ * Thread: any; a lock guards the slab being filled. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -116,6 +116,27 @@ START_TEST(pools_start_and_end_without_work)
 }
 END_TEST
 
+/* It is a wish about memory: whatever lies there, or nothing, rounds run as ever. */
+START_TEST(reading_ahead_changes_nothing_else)
+{
+    static const unsigned char some[100000];
+    struct tally *t = calloc(1, sizeof *t);
+    struct pool *p = make(3);
+    for (int i = 0; i < 200; i++) {
+        pool_read_ahead(p, some + i, sizeof some);
+        run_and_check(p, t, 50);
+        pool_read_ahead(p, NULL, 1 << 20);
+        run_and_check(p, t, 2);
+        pool_read_ahead(p, (const void *)(UINTPTR_MAX - 100), 4096);
+        run_and_check(p, t, 3);
+        if (i % 50 == 0)
+            usleep(100);
+    }
+    pool_free(p);
+    free(t);
+}
+END_TEST
+
 START_TEST(silly_thread_counts_are_refused)
 {
     struct pool *p = NULL;
@@ -138,6 +159,7 @@ int main(void)
     tcase_add_test(c, workers_wake_from_sleep);
     tcase_add_test(c, the_caller_waits_for_a_slow_chunk);
     tcase_add_test(c, pools_start_and_end_without_work);
+    tcase_add_test(c, reading_ahead_changes_nothing_else);
     tcase_add_test(c, silly_thread_counts_are_refused);
     Suite *suite = suite_create("pool");
     suite_add_tcase(suite, c);
