@@ -17,6 +17,7 @@ struct exec {
     struct pool *pool;
     enum arithmetic arithmetic;
     size_t prompt_rows; /* of the calls to come */
+    enum prompt_precision prompt_precision;
     enum precision precision;
     size_t converted;
     struct scratch shared;
@@ -75,9 +76,15 @@ bool exec_prompt_differs(const struct exec *x)
     return x->arithmetic == ARITHMETIC_FAST && x->set->prompt;
 }
 
-void exec_set_prompt_rows(struct exec *x, size_t n)
+void exec_set_prompt_rows(struct exec *x, size_t n, enum prompt_precision precision)
 {
     x->prompt_rows = n;
+    x->prompt_precision = precision;
+}
+
+enum prompt_precision exec_prompt_precision(const struct exec *x)
+{
+    return x->prompt_precision;
 }
 
 size_t exec_prompt_rows(const struct exec *x, size_t rows)

@@ -90,9 +90,13 @@ enum arithmetic exec_arithmetic(const struct exec *x);
 /* Whether prompt rows get other bits than generated ones: what was computed as one must not stand for the
  * other. */
 bool exec_prompt_differs(const struct exec *x);
+/* Bits that prompt products keep of rows and float weights at least.  24: all of a float, for decoders, whose
+ * logits and choices follow from small differences.  16: for encoders, whose vectors and labels do not. */
+enum prompt_precision { PROMPT_8_BITS = 1, PROMPT_16_BITS, PROMPT_24_BITS };
 /* From now on the first n rows of every matrix product are prompt rows: none until it is called, SIZE_MAX for
  * all (encoders).  Whoever sets it for a call sets 0 after it. */
-void exec_set_prompt_rows(struct exec *x, size_t n);
+void exec_set_prompt_rows(struct exec *x, size_t n, enum prompt_precision precision);
+enum prompt_precision exec_prompt_precision(const struct exec *x);
 /* How many of `rows` are to be computed by the set's prompt kernels. */
 size_t exec_prompt_rows(const struct exec *x, size_t rows);
 

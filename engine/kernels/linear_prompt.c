@@ -19,7 +19,9 @@ struct prompt_call {
     const float *x;
     size_t rows, cols;
     size_t group_bytes, groups;
-    uint8_t *packed, *packed_low; /* low: only where a part has float weights */
+    uint8_t *packed; /* (pieces, groups, group_bytes) */
+    size_t piece_bytes;
+    unsigned pieces; /* the most that a part wants */
     const struct linear_part *parts;
     size_t n_parts;
     size_t rows_per_chunk, row_chunks;
@@ -31,29 +33,29 @@ static void pack_group(void *context, size_t group, unsigned worker)
     const struct prompt_call *c = context;
     (void)worker;
     size_t first = group * PROMPT_GROUP, left = c->rows - first;
-    uint8_t *low = c->packed_low ? c->packed_low + group * c->group_bytes : NULL;
-    c->kernels->pack(c->x + first * c->cols, left < PROMPT_GROUP ? left : PROMPT_GROUP, c->cols,
-                     c->packed + group * c->group_bytes, low);
+    c->kernels->pack(c->x + first * c->cols, left < PROMPT_GROUP ? left : PROMPT_GROUP, c->cols, c->pieces,
+                     c->packed + group * c->group_bytes, c->piece_bytes);
 }
 
-/* Whether rounding rows and weights once would lose what float weights promise. */
-static bool needs_low(const struct weight *w)
+/* Quantised weights have fewer bits than one piece keeps, rounded ones just as many. */
+static unsigned pieces_of(const struct prompt_call *c, const struct weight *w)
 {
-    return !dtype_is_quantised(w->dtype) && !w->rounded;
+    return dtype_is_quantised(w->dtype) || w->rounded ? 1 : (unsigned)exec_prompt_precision(c->e);
 }
 
 static int pack_rows(struct prompt_call *c)
 {
-    size_t bytes, all;
-    bool low = false;
-    for (size_t i = 0; i < c->n_parts; i++)
-        low |= needs_low(c->parts[i].w);
-    if (__builtin_mul_overflow(c->groups, c->group_bytes, &bytes) || __builtin_mul_overflow(bytes, 2, &all))
+    size_t bytes;
+    for (size_t i = 0; i < c->n_parts; i++) {
+        unsigned pieces = pieces_of(c, c->parts[i].w);
+        c->pieces = pieces > c->pieces ? pieces : c->pieces;
+    }
+    if (__builtin_mul_overflow(c->groups, c->group_bytes, &c->piece_bytes) ||
+        __builtin_mul_overflow(c->piece_bytes, c->pieces, &bytes))
         return -1;
-    c->packed = exec_shared(c->e, low ? all : bytes);
+    c->packed = exec_shared(c->e, bytes);
     if (!c->packed)
         return -1;
-    c->packed_low = low ? c->packed + bytes : NULL;
     pool_run(exec_pool(c->e), c->groups, pack_group, c);
     return 0;
 }
@@ -71,7 +73,8 @@ static void run_tile(struct prompt_call *c, const struct linear_part *p, size_t 
     struct prompt_tile t = {.dtype = w->dtype,
                             .panel_bytes = panel_bytes(w->dtype, w->cols),
                             .cols = c->cols,
-                            .low = needs_low(w),
+                            .pieces = pieces_of(c, w),
+                            .piece_bytes = c->piece_bytes,
                             .stride = p->stride,
                             .out = p->out + row * p->stride + panel * PANEL_ROWS,
                             .bias = p->bias ? p->bias + panel * PANEL_ROWS : NULL};
@@ -80,7 +83,6 @@ static void run_tile(struct prompt_call *c, const struct linear_part *p, size_t 
     t.n_panels = (t.out_cols + PANEL_ROWS - 1) / PANEL_ROWS;
     t.rows = rows_left < c->rows_per_chunk ? rows_left : c->rows_per_chunk;
     t.x = c->packed + row / PROMPT_GROUP * c->group_bytes;
-    t.x_low = t.low ? c->packed_low + row / PROMPT_GROUP * c->group_bytes : NULL;
     t.scratch = exec_scratch(c->e, worker, c->kernels->scratch_bytes(c->cols) / sizeof(float));
     if (t.scratch)
         c->kernels->linear(&t);
@@ -108,7 +110,7 @@ static void prompt_chunk(void *context, size_t chunk, unsigned worker)
 /* Whole groups, all chunks about alike. */
 static void choose_rows(struct prompt_call *c)
 {
-    size_t most = ROWS_BYTES / c->group_bytes * PROMPT_GROUP;
+    size_t most = ROWS_BYTES / (c->group_bytes * c->pieces) * PROMPT_GROUP;
     most = most < ROWS_LEAST ? ROWS_LEAST : most;
     c->row_chunks = (c->rows + most - 1) / most;
     size_t even = (c->groups + c->row_chunks - 1) / c->row_chunks;

@@ -1,7 +1,8 @@
 /* select.c - the KERNEL SET TABLE, best first, and who may use which row.
  * Compiled without instruction set options, since it runs before anything is known about the
  * processor.  A row is available when the processor reports its instructions (CPUID) and the operating
- * system saves their registers (XGETBV).  To add a set: its file, a probe, a row. */
+ * system saves their registers (XGETBV); amx also has to compute a small product rightly.  To add a set: its
+ * file, a probe, a row. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,23 +78,52 @@ static const char *probe_avx512(void)
     return NULL;
 }
 
+static const char *probe_amx(void)
+{
+    const char *why_not = probe_avx512();
+    return why_not ? why_not : amx_missing();
+}
+
+static const struct kernel_set *set_avx512(void)
+{
+    return &kernel_set_avx512;
+}
+
+static const struct kernel_set *set_avxvnni(void)
+{
+    return &kernel_set_avxvnni;
+}
+
+static const struct kernel_set *set_avx2(void)
+{
+    return &kernel_set_avx2;
+}
+
 #endif
+
+static const struct kernel_set *set_scalar(void)
+{
+    return &kernel_set_scalar;
+}
+
+static const struct kernel_set *set_openblas(void);
 
 struct set_row {
     const char *name;
-    const struct kernel_set *set; /* NULL: openblas, which is completed with the best of the others */
+    const struct kernel_set *(*set)(void);
     probe_fn *probe;
     bool by_name_only;
 };
 
 static const struct set_row table[] = {
 #if defined(__x86_64__)
-    {"avx512", &kernel_set_avx512, probe_avx512, false},
-    {"avxvnni", &kernel_set_avxvnni, probe_avxvnni, false},
-    {"avx2", &kernel_set_avx2, probe_avx2, false},
+    {"amx", kernel_set_amx, probe_amx, false},      /* avx512, with tiles for prompts */
+    {"avx512", set_avx512, probe_avx512, false},    /* with VNNI */
+    {"avxvnni", set_avxvnni, probe_avxvnni, false}, /* avx2, with VNNI */
+    {"avx2", set_avx2, probe_avx2, false},
 #endif
-    {"scalar", &kernel_set_scalar, probe_always, false},
-    {"openblas", NULL, probe_always, true},
+    {"scalar", set_scalar, probe_always, false}, /* any processor */
+    {"openblas", set_openblas, probe_always, true},
 };
 enum { SETS = sizeof table / sizeof table[0] };
 
@@ -101,13 +131,13 @@ static const struct kernel_set *best_set(void)
 {
     for (size_t i = 0; i < SETS; i++)
         if (!table[i].by_name_only && !table[i].probe())
-            return table[i].set;
+            return table[i].set();
     return &kernel_set_scalar;
 }
 
-static const struct kernel_set *set_of(const struct set_row *row)
+static const struct kernel_set *set_openblas(void)
 {
-    return row->set ? row->set : kernel_set_openblas(best_set());
+    return kernel_set_openblas(best_set());
 }
 
 const struct kernel_set *kernels_select(const char *name, struct error *e)
@@ -121,7 +151,7 @@ const struct kernel_set *kernels_select(const char *name, struct error *e)
             continue;
         const char *why_not = table[i].probe();
         if (!why_not)
-            return set_of(&table[i]);
+            return table[i].set();
         error_set(e, ERROR_BAD_OPTION, "kernels %s cannot run here: %s", name, why_not);
         return NULL;
     }
@@ -150,5 +180,5 @@ const struct kernel_set *kernels_at(size_t i, const char **name, const char **wh
         return NULL;
     *name = table[i].name;
     *why_not = table[i].probe();
-    return set_of(&table[i]);
+    return table[i].set();
 }

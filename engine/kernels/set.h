@@ -59,11 +59,11 @@ struct prompt_tile {
     const uint8_t *panels;
     size_t n_panels, panel_bytes;
     size_t cols, rows;
-    size_t out_cols;   /* outputs of these panels that exist */
-    const void *x;     /* pack()ed rows, from a whole group on */
-    const void *x_low; /* their second parts where `low`, else unused */
-    bool low;          /* float accuracy: both parts of rows and weights count */
-    float *out;        /* (rows, out_cols) with `stride` floats between rows */
+    size_t out_cols;    /* outputs of these panels that exist */
+    unsigned pieces;    /* bf16 numbers that a float is the sum of: 1 .. 3, 8 bits each */
+    const uint8_t *x;   /* pack()ed rows, from a whole group on: their first pieces */
+    size_t piece_bytes; /* from there to the next pieces */
+    float *out;         /* (rows, out_cols) with `stride` floats between rows */
     size_t stride;
     const float *bias; /* (out_cols), or NULL */
     void *scratch;     /* scratch_bytes() */
@@ -73,10 +73,10 @@ struct prompt_tile {
  * once a call; a tile then takes many of them, to pay for what it makes of the weights. */
 enum { PROMPT_GROUP = 16, PROMPT_PANELS = 2 };
 struct prompt_kernels {
-    size_t (*group_bytes)(size_t cols); /* of a packed group, of one part; a multiple of 64 */
-    /* rows (at most PROMPT_GROUP) of x into a group, and what rounding took from them into `low` unless NULL.
-     */
-    void (*pack)(const float *x, size_t rows, size_t cols, void *out, void *low);
+    size_t (*group_bytes)(size_t cols); /* of one piece of a packed group; a multiple of 64 */
+    /* rows (at most PROMPT_GROUP) of x into a group: out[i * piece_bytes] has piece i, what rounding left of
+     * the pieces before it. */
+    void (*pack)(const float *x, size_t rows, size_t cols, unsigned pieces, uint8_t *out, size_t piece_bytes);
     size_t (*scratch_bytes)(size_t cols);
     void (*linear)(const struct prompt_tile *t); /* every dtype that linear[] has */
 };
@@ -124,6 +124,9 @@ extern const struct kernel_set kernel_set_scalar;
 extern const struct kernel_set kernel_set_avx2;
 extern const struct kernel_set kernel_set_avxvnni;
 extern const struct kernel_set kernel_set_avx512;
+/* The avx512 set with prompts by tiles, and why that can't be here, or NULL: only where avx512 can be. */
+const struct kernel_set *kernel_set_amx(void);
+const char *amx_missing(void);
 const struct kernel_set *
 kernel_set_openblas(const struct kernel_set *rest); /* linear by sgemm, all else from rest */
 

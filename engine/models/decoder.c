@@ -394,9 +394,9 @@ int decoder_forward(struct model *base, struct exec *x, const struct batch *b)
     TRY(grow_floats(&m->x, &m->x_have, b->rows * width));
     TRY(reach_positions(m, b));
     embed(m, x, b);
-    exec_set_prompt_rows(x, b->prompt_rows);
+    exec_set_prompt_rows(x, b->prompt_rows, PROMPT_24_BITS);
     int status = run_layers(m, x, b);
-    exec_set_prompt_rows(x, 0);
+    exec_set_prompt_rows(x, 0, PROMPT_24_BITS);
     TRY(status);
     if (b->hidden)
         transformer_norm(x, &m->o.layer, &m->output_norm, b->hidden, m->x, b->rows);

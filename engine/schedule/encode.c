@@ -183,9 +183,9 @@ static size_t run_some(struct encode_runner *r, struct served_model *m, const st
 {
     struct encode_batch b;
     size_t rows, cols, masked = 0;
-    exec_set_prompt_rows(r->exec, SIZE_MAX);
+    exec_set_prompt_rows(r->exec, SIZE_MAX, PROMPT_16_BITS);
     int status = gather(r, m, items, n, &b) < 0 ? -1 : m->model->arch->encode(m->model, r->exec, &b);
-    exec_set_prompt_rows(r->exec, 0);
+    exec_set_prompt_rows(r->exec, 0, PROMPT_24_BITS);
     if (status < 0) {
         for (size_t i = 0; i < n; i++)
             error_no_memory(&items[i].sequence->job->failure);
