@@ -11,6 +11,10 @@
 #include <cpuid.h>
 #endif
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #include "engine/kernels/set.h"
 
 /* NULL when the set can run here, else what is missing. */
@@ -101,6 +105,20 @@ static const struct kernel_set *set_avx2(void)
 
 #endif
 
+#if defined(__aarch64__)
+
+static const char *probe_neon(void)
+{
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? NULL : "the processor lacks dot products of bytes (ASIMDDP)";
+}
+
+static const struct kernel_set *set_neon(void)
+{
+    return &kernel_set_neon;
+}
+
+#endif
+
 static const struct kernel_set *set_scalar(void)
 {
     return &kernel_set_scalar;
@@ -121,6 +139,9 @@ static const struct set_row table[] = {
     {"avx512", set_avx512, probe_avx512, false},    /* with VNNI */
     {"avxvnni", set_avxvnni, probe_avxvnni, false}, /* avx2, with VNNI */
     {"avx2", set_avx2, probe_avx2, false},
+#endif
+#if defined(__aarch64__)
+    {"neon", set_neon, probe_neon, false},
 #endif
     {"scalar", set_scalar, probe_always, false}, /* any processor */
     {"openblas", set_openblas, probe_always, true},

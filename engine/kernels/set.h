@@ -124,6 +124,7 @@ extern const struct kernel_set kernel_set_scalar;
 extern const struct kernel_set kernel_set_avx2;
 extern const struct kernel_set kernel_set_avxvnni;
 extern const struct kernel_set kernel_set_avx512;
+extern const struct kernel_set kernel_set_neon;
 /* The avx512 set with prompts by tiles, and why that can't be here, or NULL: only where avx512 can be. */
 const struct kernel_set *kernel_set_amx(void);
 const char *amx_missing(void);
