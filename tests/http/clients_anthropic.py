@@ -1,8 +1,7 @@
 """clients_anthropic.py - Anthropic's official Python client, unchanged but for base_url."""
 import unittest
 
-from api_case import ApiCase
-from clients_case import have
+from clients_case import ClientCase, have
 
 anthropic = have("anthropic")
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -11,7 +10,7 @@ TOOL = {"name": "weather", "description": "Weather of a city.", "input_schema": 
 
 
 @unittest.skipIf(anthropic is None, "the anthropic package is not installed here")
-class Client(ApiCase):
+class Client(ClientCase):
     def setUp(self):
         self.client = anthropic.Anthropic(base_url=self.url, api_key="none", max_retries=0)
         self.addCleanup(self.client.close)
@@ -39,13 +38,23 @@ class Client(ApiCase):
         after = self.client.messages.count_tokens(model=self.model, messages=more, tools=[TOOL])
         self.assertGreater(after.input_tokens, n)
 
+    def test_a_call_that_must_come(self):
+        choice = {"type": "any", "disable_parallel_tool_use": True}
+        options = {**self.options, "max_tokens": 200, "tools": [TOOL], "tool_choice": choice}
+        whole = self.client.messages.create(**options)
+        self.assertEqual(whole.stop_reason, "tool_use")
+        self.assertEqual((whole.content[-1].name, list(whole.content[-1].input)), ("weather", ["city"]))
+        with self.client.messages.stream(**options) as stream:
+            final = stream.get_final_message()
+        self.assertEqual(final.content[-1].input, whole.content[-1].input)
+
     def test_errors_are_the_clients_own(self):
         with self.assertRaises(anthropic.NotFoundError) as missing:
             self.client.messages.create(**{**self.options, "model": "none"})
         self.assertEqual(missing.exception.type, "not_found_error")
         self.assertTrue(missing.exception.request_id)
         with self.assertRaises(anthropic.BadRequestError):
-            long = [{"role": "user", "content": "word " * 2000}]
+            long = [{"role": "user", "content": "word " * 4000}]
             self.client.messages.create(**{**self.options, "messages": long})
 
 

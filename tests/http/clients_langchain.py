@@ -19,6 +19,23 @@ class LangChain(ClientCase):
         self.assertEqual("".join(c.content for c in self.chat.stream("Say hello.")), a.content)
         self.assertEqual([m.content for m in self.chat.batch(["Say hello.", "Say hello."])], [a.content] * 2)
 
+    def test_a_call_that_must_come(self):
+        from langchain_core.tools import tool
+
+        @tool
+        def weather(city: str) -> str:
+            """Weather of a city."""
+            return "sunny in " + city
+
+        chat = langchain.ChatOpenAI(**self.options, max_tokens=200, temperature=0)
+        bound = chat.bind_tools([weather], tool_choice="any")
+        call = bound.invoke("Weather in Rome?").tool_calls[0]
+        self.assertEqual((call["name"], list(call["args"])), ("weather", ["city"]))
+        total = None
+        for chunk in bound.stream("Weather in Rome?"):
+            total = chunk if total is None else total + chunk
+        self.assertEqual(total.tool_calls[0]["args"], call["args"])
+
     def test_chain(self):
         from langchain_core.output_parsers import StrOutputParser
         from langchain_core.prompts import ChatPromptTemplate

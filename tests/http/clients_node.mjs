@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { embed, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
+import { embed, generateText, jsonSchema, streamText, tool } from "ai";
 import { Ollama } from "ollama";
 import OpenAI from "openai";
 
@@ -55,6 +55,21 @@ const things = {
     for await (const delta of a.textStream) text += delta;
     assert.equal(text, known);
     assert.equal((await a.usage).outputTokens, 8);
+  },
+  async "openai and ai: a call that must come"() {
+    const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false };
+    const tools = [{ type: "function", function: { name: "weather", description: "Weather of a city.", parameters } }];
+    const asked = { ...greedy, max_tokens: 200, tools, tool_choice: "required", parallel_tool_calls: false };
+    const call = (await openai.chat.completions.create(asked)).choices[0].message.tool_calls[0];
+    assert.deepEqual(Object.keys(JSON.parse(call.function.arguments)), ["city"]);
+    let text = "";
+    for await (const chunk of await openai.chat.completions.create({ ...asked, stream: true }))
+      text += chunk.choices[0]?.delta?.tool_calls?.[0]?.function?.arguments ?? "";
+    assert.equal(text, call.function.arguments);
+    const weather = tool({ description: "Weather of a city.", inputSchema: jsonSchema(parameters), execute: async ({ city }) => "sunny in " + city });
+    const a = await generateText({ model: provider(model), messages, tools: { weather }, toolChoice: "required", maxOutputTokens: 200, temperature: 0, providerOptions: { loquat: { parallel_tool_calls: false } } });
+    assert.equal(a.toolCalls[0].toolName, "weather");
+    assert.equal(a.toolResults[0].output, "sunny in " + a.toolCalls[0].input.city);
   },
   async "ai: embed"() {
     const a = await embed({ model: provider.embeddingModel(model), value: "a" });
