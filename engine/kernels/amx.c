@@ -16,15 +16,13 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "engine/kernels/amx_attention.h"
 #include "engine/kernels/amx_tiles.h"
 #include "engine/kernels/set.h"
 
 #include "engine/kernels/avx512_digits.inc"
 
 enum { STEP_COLS = 32, SUPER_BLOCK = 256 };
-
-static const struct tile_config config = {
-    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
 static size_t steps_of(size_t cols)
 {
@@ -404,7 +402,7 @@ static void linear_tiles(const struct prompt_tile *t)
     for (size_t p = 0; p < t->n_panels; p++)
         expand(t->dtype, t->panels + p * t->panel_bytes, t->cols, b.w_pieces,
                (uint8_t *)t->scratch + p * b.panel_bytes, b.w_piece_bytes);
-    tiles_begin(&config);
+    tiles_begin(&tiles_whole);
     for (size_t row = 0; row < t->rows; row += 2 * TILE_ROWS) {
         b.x = t->x + row / TILE_ROWS * b.group_bytes;
         b.groups = t->rows - row > TILE_ROWS ? 2 : 1;
@@ -416,8 +414,12 @@ static void linear_tiles(const struct prompt_tile *t)
     tiles_end();
 }
 
-static const struct prompt_kernels prompt = {
-    .group_bytes = group_bytes, .pack = pack, .scratch_bytes = scratch_bytes, .linear = linear_tiles};
+static const struct prompt_kernels prompt = {.group_bytes = group_bytes,
+                                             .pack = pack,
+                                             .scratch_bytes = scratch_bytes,
+                                             .linear = linear_tiles,
+                                             .attention = amx_attention,
+                                             .attention_scratch_bytes = amx_attention_scratch_bytes};
 
 /* ---- may it run ----------------------------------------------------------------------------- */
 

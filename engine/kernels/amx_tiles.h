@@ -24,6 +24,10 @@ _Static_assert(sizeof(struct tile_config) == 64 && offsetof(struct tile_config, 
 /* Why this process can't use tiles, or NULL.  Asks the system for their registers. */
 const char *tiles_missing(void);
 
+/* Eight tiles of 16 rows of 64 bytes. */
+static const struct tile_config tiles_whole = {
+    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
 #ifdef LOQUAT_TILES_EMULATED
 
 /* What the instructions below do. */

@@ -9,7 +9,8 @@
 #include "engine/kernels/set.h"
 
 enum {
-    VECTORS_PER_TILE = 60, /* a multiple of what every set takes at once */
+    VECTORS_PER_TILE = 60,         /* a multiple of what every set takes at once */
+    PROMPT_VECTORS_PER_TILE = 128, /* of a set's own way: what it makes of keys and values costs more */
     HALF_CHUNK = 64,
     PIECES_PER_THREAD = 6,
     PIECES_BYTES_MAX = 1 << 20, /* of one tile: what a longer text needs is not cut */
@@ -24,7 +25,9 @@ struct attention_call {
     const float *k, *v; /* of a store */
     const float *q;     /* of attention */
     float *out;
-    size_t tile_rows, vectors_per_row;
+    size_t vectors_per_row;
+    const struct prompt_kernels *prompt; /* NULL, or of the first prompt_rows of the batch */
+    size_t prompt_rows;
     size_t piece_work; /* (vectors * blocks) of a piece, at most */
     struct attention_item *items;
     atomic_bool failed;
@@ -134,14 +137,27 @@ struct attention_item {
     struct attention_join *join; /* NULL: the whole tile */
 };
 
+/* A span whose rows are all prompt rows goes the set's own way. */
+static const struct prompt_kernels *way_of(const struct attention_call *c, const struct attention_span *s)
+{
+    return s->first_row < c->prompt_rows && s->rows <= c->prompt_rows - s->first_row ? c->prompt : NULL;
+}
+
+static size_t rows_per_tile(const struct attention_call *c, const struct attention_span *s)
+{
+    size_t vectors = way_of(c, s) ? PROMPT_VECTORS_PER_TILE : VECTORS_PER_TILE;
+    return c->vectors_per_row < vectors ? vectors / c->vectors_per_row : 1;
+}
+
 static size_t span_tiles(const struct attention_call *c, const struct attention_span *s)
 {
-    return (s->rows + c->tile_rows - 1) / c->tile_rows;
+    return (s->rows + rows_per_tile(c, s) - 1) / rows_per_tile(c, s);
 }
 
 static size_t rows_from(const struct attention_call *c, const struct attention_span *s, size_t row)
 {
-    return s->rows - row < c->tile_rows ? s->rows - row : c->tile_rows;
+    size_t most = rows_per_tile(c, s);
+    return s->rows - row < most ? s->rows - row : most;
 }
 
 /* Blocks [*first, *first + result) hold what the tile's rows see. */
@@ -182,7 +198,11 @@ static void attention_chunk(void *context, size_t chunk, unsigned worker)
     const struct kernel_set *set = exec_kernels(c->e);
     struct attention_tile t = tile_of(c, i);
     size_t vectors = t.rows * (c->shape->heads / c->shape->kv_heads);
-    t.scratch = exec_scratch(c->e, worker, attention_scratch_floats(c->shape->head_dim, vectors));
+    const struct prompt_kernels *way = way_of(c, i->span);
+    size_t join_floats = attention_scratch_floats(c->shape->head_dim, vectors);
+    size_t own_floats =
+        way ? way->attention_scratch_bytes(c->shape->head_dim, vectors) / sizeof(float) : join_floats;
+    t.scratch = exec_scratch(c->e, worker, own_floats > join_floats ? own_floats : join_floats);
     if (!t.scratch) {
         atomic_store(&c->failed, true);
         return;
@@ -190,7 +210,10 @@ static void attention_chunk(void *context, size_t chunk, unsigned worker)
     if (i->join)
         t.pieces = i->join->pieces + (i->first_block - i->join->first_block) *
                                          attention_piece_floats(c->shape->head_dim, vectors);
-    set->attention(&t);
+    if (way)
+        way->attention(&t);
+    else
+        set->attention(&t);
     if (!i->join || atomic_fetch_sub(&i->join->left, 1) > 1)
         return;
     t.first_block = i->join->first_block;
@@ -247,7 +270,7 @@ static struct attention_sizes cut(const struct attention_call *c, struct attenti
     for (const struct attention_span *s = c->spans; s < c->spans + c->n_spans; s++) {
         /* later rows see more keys: the costly tiles go first, the cheap ones fill the gaps at the end */
         for (size_t tile = span_tiles(c, s); tile-- > 0;) {
-            struct attention_item whole = {.span = s, .row = tile * c->tile_rows};
+            struct attention_item whole = {.span = s, .row = tile * rows_per_tile(c, s)};
             whole.n_blocks = tile_blocks(c, s, whole.row, &whole.first_block);
             for (; whole.kv_head < c->shape->kv_heads; whole.kv_head++)
                 cut_tile(c, &whole, rows_from(c, s, whole.row) * c->vectors_per_row, &z, joins, pieces);
@@ -268,7 +291,10 @@ int attention(struct exec *e, const struct attention_shape *shape, const struct 
                                .piece_work = SIZE_MAX / 2};
     size_t threads = pool_threads(exec_pool(e));
     c.vectors_per_row = shape->heads / shape->kv_heads;
-    c.tile_rows = c.vectors_per_row < VECTORS_PER_TILE ? VECTORS_PER_TILE / c.vectors_per_row : 1;
+    c.prompt = exec_kernels(e)->prompt;
+    if (c.prompt && (!c.prompt->attention || shape->kv_dtype != DTYPE_F16))
+        c.prompt = NULL;
+    c.prompt_rows = exec_prompt_rows(e, SIZE_MAX);
     struct attention_sizes z = cut(&c, NULL, NULL);
     if (threads > 1) {
         c.piece_work = z.work / (threads * PIECES_PER_THREAD) + 1;

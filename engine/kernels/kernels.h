@@ -40,9 +40,10 @@
  * per pair of columns 2k, 2k+1, ascending, acc = fma(w', x', acc) of the odd one, then of the even one; what
  * would be denormal may count as 0.  Then the bias.
  *
- * That is `exact` arithmetic.  In `fast` arithmetic (the default) a set may compute prompt rows, and the rows
- * of encoders, in a way of its own that is quicker with many rows (set.h: struct prompt_kernels); there too a
- * row's bits depend on that row alone.  Generated rows, and all rows of a set without one, are as in `exact`.
+ * That is `exact` arithmetic.  In `fast` arithmetic (the default) a set may compute prompt rows, their
+ * attention over f16 pages too, and the rows of encoders, in a way of its own that is quicker with many rows
+ * (set.h: struct prompt_kernels); there too a row's bits depend on that row alone.  Generated rows, and all
+ * rows of a set without one, are as in `exact`.
  *
  * Norms and sums over a row run in 16 virtual lanes (element i into lane i % 16, in order, fma for
  * products), folded 8+8, 4+4, 2+2, 1+1.  exp and the activations are kernels/math.inc's everywhere.
@@ -93,8 +94,8 @@ bool exec_prompt_differs(const struct exec *x);
 /* Bits that prompt products keep of rows and float weights at least.  24: all of a float, for decoders, whose
  * logits and choices follow from small differences.  16: for encoders, whose vectors and labels do not. */
 enum prompt_precision { PROMPT_8_BITS = 1, PROMPT_16_BITS, PROMPT_24_BITS };
-/* From now on the first n rows of every matrix product are prompt rows: none until it is called, SIZE_MAX for
- * all (encoders).  Whoever sets it for a call sets 0 after it. */
+/* From now on the first n rows of every matrix product and of attention are prompt rows: none until it is
+ * called, SIZE_MAX for all (encoders).  Whoever sets it for a call sets 0 after it. */
 void exec_set_prompt_rows(struct exec *x, size_t n, enum prompt_precision precision);
 enum prompt_precision exec_prompt_precision(const struct exec *x);
 /* How many of `rows` are to be computed by the set's prompt kernels. */

@@ -53,6 +53,21 @@ struct linear_tile {
     float *scratch;    /* scratch_floats() of the set */
 };
 
+/* Some query rows of one span, for all heads that share one kv head, over all blocks of keys that they see or
+ * some of these. */
+struct attention_tile {
+    const struct attention_shape *shape;
+    void *const *pages;
+    size_t kv_head;
+    size_t first_position, rows;
+    size_t n_keys;                /* with shape->all_keys */
+    size_t first_block, n_blocks; /* of ATTENTION_BLOCK keys */
+    const float *q;               /* (rows, heads, head_dim), from the tile's first row and head on */
+    float *out;                   /* same shape; not written where there are pieces */
+    float *pieces;  /* NULL, or attention_piece_floats() a block: each block's sums, for attention_join() */
+    float *scratch; /* attention_scratch_floats() */
+};
+
 /* Prompt rows against one or two consecutive panels of one weight. */
 struct prompt_tile {
     enum dtype dtype;
@@ -79,21 +94,9 @@ struct prompt_kernels {
     void (*pack)(const float *x, size_t rows, size_t cols, unsigned pieces, uint8_t *out, size_t piece_bytes);
     size_t (*scratch_bytes)(size_t cols);
     void (*linear)(const struct prompt_tile *t); /* every dtype that linear[] has */
-};
-
-/* Some query rows of one span, for all heads that share one kv head, over all blocks of keys that they see or
- * some of these. */
-struct attention_tile {
-    const struct attention_shape *shape;
-    void *const *pages;
-    size_t kv_head;
-    size_t first_position, rows;
-    size_t n_keys;                /* with shape->all_keys */
-    size_t first_block, n_blocks; /* of ATTENTION_BLOCK keys */
-    const float *q;               /* (rows, heads, head_dim), from the tile's first row and head on */
-    float *out;                   /* same shape; not written where there are pieces */
-    float *pieces;  /* NULL, or attention_piece_floats() a block: each block's sums, for attention_join() */
-    float *scratch; /* attention_scratch_floats() */
+    /* Of f16 pages, each query's blocks joined as kernel_set's are; NULL: as all rows'. */
+    void (*attention)(const struct attention_tile *t);
+    size_t (*attention_scratch_bytes)(size_t head_dim, size_t vectors);
 };
 
 struct kernel_set {
