@@ -7,6 +7,7 @@ A C test binary counts by its checks (check's "Checks: N, Failures: N, Errors: N
 line counts as one failure, one without any as one test.  A line "SKIP: reason" in its output counts as skipped, and so
 does exit status 77.  Reasons for skipping go to standard error.
 """
+import collections
 import json
 import re
 import sys
@@ -22,8 +23,8 @@ def meson(text):
         output = test.get("stdout", "") + test.get("stderr", "")
         good = test["result"] in ("OK", "SKIP", "EXPECTEDFAIL")
         reasons = SKIP.findall(output)
-        for reason in reasons:
-            print(f"skipped: {test['name']}: {reason}", file=sys.stderr)
+        for reason, times in collections.Counter(reasons).items():
+            print(f"skipped: {test['name']}: {reason}" + (f" ({times} times)" if times > 1 else ""), file=sys.stderr)
         skipped += len(reasons)
         checks = CHECKS.findall(output)
         bad = sum(int(f) + int(e) for _, f, e in checks)

@@ -14,11 +14,12 @@ typedef struct {
     int32x4_t q[4];
 } vi;
 
-#define KERNEL_SET    kernel_set_neon
-#define KERNEL_NAME   "neon"
-#define QUERY_ROWS    4
-#define QUERY_VECTORS 1
-enum { TILE_ROWS = 4, QUANT_ROWS = 4 };
+#define KERNEL_SET     kernel_set_neon
+#define KERNEL_NAME    "neon"
+#define LINEAR_ROUNDED linear_rounded_by_fma
+#define QUERY_ROWS     4
+#define QUERY_VECTORS  1
+enum { QUANT_ROWS = 4, FLOAT_ROWS = 6, FLOAT_PANELS = 1, FLOAT_MOST_PANELS = 2 };
 
 #define QUADS(i) UNROLL for (int i = 0; i < 4; i++)
 
