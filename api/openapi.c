@@ -145,25 +145,6 @@ static json_t *describe(const struct field *f, json_t *schema)
     return schema;
 }
 
-/* null says the same as nothing. */
-static json_t *schema_of_field(const struct field_table *table, const struct field *f)
-{
-    const struct field *real = f->type == FIELD_ALIAS ? find_field(table, f->of) : f;
-    json_t *schema = plain_schema(real);
-    if (f != real)
-        return json_pack("{s:[o,{s:s}],s:o}", "anyOf", schema, "type", "null", "description",
-                         json_sprintf("another name of %s", f->of));
-    if (f->required || f->type == FIELD_UNSUPPORTED || f->type == FIELD_NO_EFFECT)
-        return describe(f, schema);
-    json_t *fallback = json_object_get(schema, "default");
-    json_t *both = json_pack("{s:[O,{s:s}]}", "anyOf", schema, "type", "null");
-    if (fallback)
-        json_object_set(both, "default", fallback);
-    json_object_del(schema, "default");
-    json_decref(schema);
-    return describe(f, both);
-}
-
 /* A field that has other names is there under any of them. */
 static bool has_alias(const struct field_table *table, const char *name)
 {
@@ -175,6 +156,26 @@ static bool has_alias(const struct field_table *table, const char *name)
         }
     }
     return false;
+}
+
+/* null says the same as nothing. */
+static json_t *schema_of_field(const struct field_table *table, const struct field *f)
+{
+    const struct field *real = f->type == FIELD_ALIAS ? find_field(table, f->of) : f;
+    json_t *schema = plain_schema(real);
+    if (f != real)
+        return json_pack("{s:[o,{s:s}],s:o}", "anyOf", schema, "type", "null", "description",
+                         json_sprintf("another name of %s", f->of));
+    bool needed = f->required && !has_alias(table, f->name);
+    if (needed || f->type == FIELD_UNSUPPORTED || f->type == FIELD_NO_EFFECT)
+        return describe(f, schema);
+    json_t *fallback = json_object_get(schema, "default");
+    json_t *both = json_pack("{s:[O,{s:s}]}", "anyOf", schema, "type", "null");
+    if (fallback)
+        json_object_set(both, "default", fallback);
+    json_object_del(schema, "default");
+    json_decref(schema);
+    return describe(f, both);
 }
 
 static json_t *schema_of_table(const struct field_table *table)
