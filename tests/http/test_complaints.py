@@ -8,7 +8,9 @@ import time
 import unittest
 
 from api_case import ApiCase
+from harness import ROOT, SMALL, Server
 
+FAMILIES = ROOT / "tests/golden/families/models"
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 
 
@@ -142,6 +144,57 @@ class Complaints(ApiCase):
         self.assertEqual(status, 400)
         self.assertTrue(headers["content-type"].startswith("application/json"))
         json.loads(body)
+
+
+class ComplaintsOfOtherFamilies(ApiCase):
+    """Encoders and encoder-decoders beside the chat model."""
+
+    @classmethod
+    def setUpClass(cls):
+        names = ("bert-embeddings", "bert-tags", "bert-masks", "t5", "bart")
+        others = [x for name in names for x in ("--model", f"{name}={FAMILIES / name}")]
+        cls.server = Server(*others, model=SMALL)
+        cls.addClassCleanup(cls.server.__exit__, None, None, None)
+
+    def test_02_truncation_is_asked_for_and_told_item_by_item(self):
+        long = "word " * 400
+        for path, body in (("/v1/embeddings", {"input": ["a", long]}), ("/api/embed", {"input": ["a", long]}),
+                           ("/embed", {"inputs": ["a", long]})):
+            status, _, answer = self.server.post(path, {"model": "bert-embeddings", **body})
+            self.assertIn(status, (400, 413), (path, answer))
+        answer = self.ok("/v1/embeddings", {"model": "bert-embeddings", "truncate": True, "input": ["a", long]})
+        self.assertEqual([item.get("truncated") for item in answer["data"]], [None, True])
+
+    def test_05_a_text_too_long_to_embed_is_the_clients_fault(self):
+        e = self.refused(400, "/v1/embeddings", {"model": "bert-embeddings", "input": "word " * 1000})
+        self.assertEqual(e["code"], "context_length_exceeded")
+        self.ok("/v1/embeddings", {"model": "bert-embeddings", "input": "a word " * 20})
+
+    def test_22_an_encoder_decoder_runs_its_encoder(self):
+        """What it says depends on the source."""
+        first, second = (
+            self.ok("/v1/completions", {"model": "t5", "prompt": prompt, "max_tokens": 4, "temperature": 0,
+                                        "logprobs": 1})["choices"][0]["logprobs"]["token_logprobs"]
+            for prompt in ("The old king walked", "Three ships lay in the harbour"))
+        self.assertEqual(len(first), 4)
+        self.assertNotEqual(first, second)
+
+    def test_23_bart_and_t5_stay(self):
+        for model in ("bart", "t5"):
+            answer = self.ok("/v1/completions", {"model": model, "prompt": "a garden", "beams": 2, "max_tokens": 4})
+            self.assertGreater(answer["usage"]["completion_tokens"], 0)
+
+    def test_24_masks_and_entities_have_routes(self):
+        masks = self.ok("/v1/fill-mask", {"model": "bert-masks", "text": "The [MASK] king", "top_k": 2})
+        self.assertEqual(len(masks["results"]), 1)
+        self.assertIn("results", self.ok("/v1/entities", {"model": "bert-tags", "text": "The old king"}))
+
+    def test_25_rerank_has_a_route(self):
+        answer = self.ok("/v1/rerank", {"model": "bert-embeddings", "query": "a king",
+                                        "documents": ["a dog", "a king"]})
+        scores = [r["relevance_score"] for r in answer["results"]]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        self.assertEqual(answer["results"][0]["index"], 1)
 
 
 if __name__ == "__main__":
