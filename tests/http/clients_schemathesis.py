@@ -14,7 +14,7 @@ from clients_case import have
 from harness import ROOT, SMALL, Server
 
 FAMILIES = ROOT / "tests/golden/families/models"
-SECONDS = 60
+SECONDS = 40
 
 
 @unittest.skipIf(have("schemathesis") is None, "the schemathesis package is not installed here")
