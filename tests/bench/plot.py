@@ -2,7 +2,7 @@
 import math
 from xml.sax.saxutils import escape
 
-WIDTH, LABEL, LINE, TOP = 860, 430, 24, 46
+WIDTH, LABEL, LINE, TOP = 980, 580, 24, 46
 STYLE = """<style>
   text { font: 13px system-ui, sans-serif; fill: #24292f }
   .quiet { fill: #6e7781 } .bar { fill: #2da44e } .less { fill: #bf8700 } .line { stroke: #d0d7de }
