@@ -362,22 +362,25 @@ static void store_sum(int tile, float *out, size_t stride)
     }
 }
 
-/* The sum of 16 rows and a panel, through `edge` where not all of it exists. */
+/* The sum of 16 rows and a panel, through `edge` where not all of it exists, or it is to be added. */
 static void write_sum(const struct prompt_tile *t, int tile, size_t row, size_t col, float *edge)
 {
     size_t rows = t->rows - row, cols = t->out_cols - col, stride = t->stride;
     float *out = t->out + row * t->stride + col;
-    bool whole = rows >= TILE_ROWS && cols >= PANEL_ROWS;
-    store_sum(tile, whole ? out : edge, (whole ? stride : PANEL_ROWS) * sizeof(float));
-    if (whole && !t->bias)
+    bool direct = rows >= TILE_ROWS && cols >= PANEL_ROWS && !t->add;
+    store_sum(tile, direct ? out : edge, (direct ? stride : PANEL_ROWS) * sizeof(float));
+    if (direct && !t->bias)
         return;
-    const float *from = whole ? out : edge;
-    size_t from_stride = whole ? stride : PANEL_ROWS;
+    const float *from = direct ? out : edge;
+    size_t from_stride = direct ? stride : PANEL_ROWS;
     __mmask16 lanes = first_lanes(cols);
     __m512 bias = t->bias ? _mm512_maskz_loadu_ps(lanes, t->bias + col) : _mm512_setzero_ps();
     for (size_t r = 0; r < (rows < TILE_ROWS ? rows : TILE_ROWS); r++) {
         __m512 sum = _mm512_maskz_loadu_ps(lanes, from + r * from_stride);
-        _mm512_mask_storeu_ps(out + r * stride, lanes, t->bias ? _mm512_add_ps(sum, bias) : sum);
+        sum = t->bias ? _mm512_add_ps(sum, bias) : sum;
+        if (t->add)
+            sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, out + r * stride), sum);
+        _mm512_mask_storeu_ps(out + r * stride, lanes, sum);
     }
 }
 

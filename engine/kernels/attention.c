@@ -303,7 +303,7 @@ int attention(struct exec *e, const struct attention_shape *shape, const struct 
     if (z.items == 0)
         return 0;
     size_t items = z.items * sizeof *c.items, joins = z.joins * sizeof(struct attention_join);
-    uint8_t *memory = exec_shared(e, items + joins + z.piece_floats * sizeof(float));
+    uint8_t *memory = exec_shared(e, EXEC_INPUT, items + joins + z.piece_floats * sizeof(float));
     if (!memory)
         return -1;
     c.items = (struct attention_item *)(void *)memory;

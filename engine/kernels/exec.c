@@ -20,7 +20,7 @@ struct exec {
     enum prompt_precision prompt_precision;
     enum precision precision;
     size_t converted;
-    struct scratch shared;
+    struct scratch shared[EXEC_BUFFERS];
     struct scratch *workers; /* pool_threads() of them */
 };
 
@@ -47,7 +47,8 @@ void exec_free(struct exec *x)
     for (unsigned i = 0; i < pool_threads(x->pool); i++)
         free(x->workers[i].data);
     free(x->workers);
-    free(x->shared.data);
+    for (int i = 0; i < EXEC_BUFFERS; i++)
+        free(x->shared[i].data);
     free(x);
 }
 
@@ -139,7 +140,7 @@ float *exec_scratch(struct exec *x, unsigned worker, size_t floats)
     return grow(&x->workers[worker], bytes);
 }
 
-void *exec_shared(struct exec *x, size_t bytes)
+void *exec_shared(struct exec *x, enum exec_buffer buffer, size_t bytes)
 {
-    return grow(&x->shared, bytes);
+    return grow(&x->shared[buffer], bytes);
 }

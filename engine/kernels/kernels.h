@@ -139,13 +139,24 @@ struct linear_part {
     size_t stride;
     const struct weight *w;
     const float *bias; /* w->rows floats, or NULL */
+    bool add;          /* out += what is computed: a residual connection */
 };
 
-/* out = x * transpose(w) + bias for each part; x is (rows, cols).  All parts have the same cols.
- * A row's bits depend neither on `rows` nor on the other parts.  One fork-join for the group
+/* A norm of the rows that a product reads: RMSNorm (Zhang & Sennrich, 2019), or LayerNorm. */
+struct row_norm {
+    bool rms;
+    const float *scale, *bias; /* cols floats; bias of a LayerNorm, or NULL */
+    float epsilon;
+};
+
+/* out = x * transpose(w) + bias for each part; x is (rows, cols).  All parts have the same cols; none may
+ * write to x.  A row's bits depend neither on `rows` nor on the other parts.  One fork-join for the group
  * (query, key and value; gate and up).  An allocation failure of scratch aborts the call: -1. */
 int linear_group(struct exec *e, const float *x, size_t rows, const struct linear_part *parts,
                  size_t n_parts);
+/* The same of norm(x), which is not kept; norm NULL: of x. */
+int linear_normed(struct exec *e, const struct row_norm *norm, const float *x, size_t rows,
+                  const struct linear_part *parts, size_t n_parts);
 int linear(struct exec *e, float *out, const float *x, size_t rows, const struct weight *w);
 
 /* ---- fused element work; rows are independent ---------------------------------------------- */
@@ -174,6 +185,18 @@ enum activation {
 void activate(struct exec *e, enum activation f, float *x, size_t n);
 /* gate = f(gate) * up, n floats. */
 void activate_gate(struct exec *e, enum activation f, float *gate, const float *up, size_t n);
+
+/* down->out = transpose(down) * activation(up), or of activation(gate) * up (Shazeer, 2020), of norm(x) or x
+ * as in linear_normed(); down.out may be x.  What lies between is never whole in memory as floats.  The
+ * bits are those of linear_group(), activate() or activate_gate() and linear_group(). */
+struct feed_forward {
+    const struct weight *up, *gate;   /* (ff, cols); gate NULL: plain */
+    const float *up_bias, *gate_bias; /* or NULL */
+    enum activation activation;
+    struct linear_part down; /* of (outputs, ff) */
+};
+int feed_forward(struct exec *e, const struct row_norm *norm, const float *x, size_t rows,
+                 const struct feed_forward *f);
 
 /* Rotary position embedding (Su et al., 2021) in place on x (rows, heads, head_dim); the first 2*half
  * values of a head turn.  table (positions, half, {cos, sin}); position[r] picks a row of it.

@@ -16,6 +16,7 @@ enum {
 struct prompt_call {
     struct exec *e;
     const struct prompt_kernels *kernels;
+    const struct row_norm *norm; /* of x, or NULL */
     const float *x;
     size_t rows, cols;
     size_t group_bytes, groups;
@@ -25,16 +26,26 @@ struct prompt_call {
     const struct linear_part *parts;
     size_t n_parts;
     size_t rows_per_chunk, row_chunks;
+    const struct feed_forward *f;     /* of a feed forward's first half, or NULL */
+    const struct prompt_call *middle; /* that packs what lies between */
     atomic_bool failed;
 };
 
 static void pack_group(void *context, size_t group, unsigned worker)
 {
-    const struct prompt_call *c = context;
-    (void)worker;
-    size_t first = group * PROMPT_GROUP, left = c->rows - first;
-    c->kernels->pack(c->x + first * c->cols, left < PROMPT_GROUP ? left : PROMPT_GROUP, c->cols, c->pieces,
-                     c->packed + group * c->group_bytes, c->piece_bytes);
+    struct prompt_call *c = context;
+    size_t first = group * PROMPT_GROUP, left = c->rows - first,
+           rows = left < PROMPT_GROUP ? left : PROMPT_GROUP;
+    const float *x = c->x + first * c->cols;
+    float *normed = c->norm ? exec_scratch(c->e, worker, rows * c->cols) : NULL;
+    if (c->norm && !normed) {
+        atomic_store(&c->failed, true);
+        return;
+    }
+    for (size_t r = 0; normed && r < rows; r++)
+        row_norm_apply(exec_kernels(c->e), c->norm, normed + r * c->cols, x + r * c->cols, c->cols);
+    c->kernels->pack(normed ? normed : x, rows, c->cols, c->pieces, c->packed + group * c->group_bytes,
+                     c->piece_bytes);
 }
 
 /* Quantised weights have fewer bits than one piece keeps, rounded ones just as many. */
@@ -43,7 +54,7 @@ static unsigned pieces_of(const struct prompt_call *c, const struct weight *w)
     return dtype_is_quantised(w->dtype) || w->rounded ? 1 : (unsigned)exec_prompt_precision(c->e);
 }
 
-static int pack_rows(struct prompt_call *c)
+static int place_packed(struct prompt_call *c, enum exec_buffer buffer)
 {
     size_t bytes;
     for (size_t i = 0; i < c->n_parts; i++) {
@@ -53,11 +64,15 @@ static int pack_rows(struct prompt_call *c)
     if (__builtin_mul_overflow(c->groups, c->group_bytes, &c->piece_bytes) ||
         __builtin_mul_overflow(c->piece_bytes, c->pieces, &bytes))
         return -1;
-    c->packed = exec_shared(c->e, bytes);
-    if (!c->packed)
-        return -1;
+    c->packed = exec_shared(c->e, buffer, bytes);
+    return c->packed ? 0 : -1;
+}
+
+static int pack_rows(struct prompt_call *c)
+{
+    TRY(place_packed(c, EXEC_INPUT));
     pool_run(exec_pool(c->e), c->groups, pack_group, c);
-    return 0;
+    return atomic_load(&c->failed) ? -1 : 0;
 }
 
 static size_t pairs_of(const struct weight *w)
@@ -65,8 +80,9 @@ static size_t pairs_of(const struct weight *w)
     return (w->rows + PROMPT_PANELS * PANEL_ROWS - 1) / (PROMPT_PANELS * PANEL_ROWS);
 }
 
-static void run_tile(struct prompt_call *c, const struct linear_part *p, size_t pair, size_t row,
-                     unsigned worker)
+/* Up to rows_per_chunk rows from `row` on by a pair of panels; out, stride and scratch are the caller's. */
+static struct prompt_tile tile_of(const struct prompt_call *c, const struct linear_part *p, size_t pair,
+                                  size_t row)
 {
     const struct weight *w = p->w;
     size_t panel = pair * PROMPT_PANELS, cols_left = w->rows - panel * PANEL_ROWS, rows_left = c->rows - row;
@@ -75,14 +91,22 @@ static void run_tile(struct prompt_call *c, const struct linear_part *p, size_t 
                             .cols = c->cols,
                             .pieces = pieces_of(c, w),
                             .piece_bytes = c->piece_bytes,
-                            .stride = p->stride,
-                            .out = p->out + row * p->stride + panel * PANEL_ROWS,
+                            .add = p->add,
                             .bias = p->bias ? p->bias + panel * PANEL_ROWS : NULL};
     t.panels = (const uint8_t *)w->panels + panel * t.panel_bytes;
     t.out_cols = cols_left < PROMPT_PANELS * PANEL_ROWS ? cols_left : PROMPT_PANELS * PANEL_ROWS;
     t.n_panels = (t.out_cols + PANEL_ROWS - 1) / PANEL_ROWS;
     t.rows = rows_left < c->rows_per_chunk ? rows_left : c->rows_per_chunk;
     t.x = c->packed + row / PROMPT_GROUP * c->group_bytes;
+    return t;
+}
+
+static void run_tile(struct prompt_call *c, const struct linear_part *p, size_t pair, size_t row,
+                     unsigned worker)
+{
+    struct prompt_tile t = tile_of(c, p, pair, row);
+    t.out = p->out + row * p->stride + pair * PROMPT_PANELS * PANEL_ROWS;
+    t.stride = p->stride;
     t.scratch = exec_scratch(c->e, worker, c->kernels->scratch_bytes(c->cols) / sizeof(float));
     if (t.scratch)
         c->kernels->linear(&t);
@@ -119,24 +143,85 @@ static void choose_rows(struct prompt_call *c)
     c->row_chunks = (c->rows + c->rows_per_chunk - 1) / c->rows_per_chunk;
 }
 
-int linear_prompt(struct exec *e, const float *x, size_t rows, const struct linear_part *parts,
-                  size_t n_parts)
+static struct prompt_call call_of(struct exec *e, const float *x, size_t rows,
+                                  const struct linear_part *parts, size_t n_parts)
 {
     const struct prompt_kernels *kernels = exec_kernels(e)->prompt;
-    struct prompt_call c = {.e = e,
-                            .kernels = kernels,
-                            .x = x,
-                            .rows = rows,
-                            .cols = parts[0].w->cols,
-                            .group_bytes = kernels->group_bytes(parts[0].w->cols),
-                            .groups = (rows + PROMPT_GROUP - 1) / PROMPT_GROUP,
-                            .parts = parts,
-                            .n_parts = n_parts};
+    size_t cols = parts[0].w->cols;
+    return (struct prompt_call){.e = e,
+                                .kernels = kernels,
+                                .x = x,
+                                .rows = rows,
+                                .cols = cols,
+                                .group_bytes = kernels->group_bytes(cols),
+                                .groups = (rows + PROMPT_GROUP - 1) / PROMPT_GROUP,
+                                .parts = parts,
+                                .n_parts = n_parts};
+}
+
+static int run_packed(struct prompt_call *c)
+{
     size_t pairs = 0;
-    for (size_t i = 0; i < n_parts; i++)
-        pairs += pairs_of(parts[i].w);
+    for (size_t i = 0; i < c->n_parts; i++)
+        pairs += pairs_of(c->parts[i].w);
+    choose_rows(c);
+    pool_run(exec_pool(c->e), pairs * c->row_chunks, prompt_chunk, c);
+    return atomic_load(&c->failed) ? -1 : 0;
+}
+
+int linear_prompt(struct exec *e, const struct row_norm *norm, const float *x, size_t rows,
+                  const struct linear_part *parts, size_t n_parts)
+{
+    struct prompt_call c = call_of(e, x, rows, parts, n_parts);
+    c.norm = norm;
     TRY(pack_rows(&c));
+    return run_packed(&c);
+}
+
+/* ---- a feed forward block ---------------------------------------------------------------------- */
+
+/* A pair of panels of up and of gate, whose columns are one step of the second product's. */
+static void ff_chunk(void *context, size_t chunk, unsigned worker)
+{
+    struct prompt_call *c = context;
+    const struct prompt_call *to = c->middle;
+    size_t pairs = pairs_of(c->parts[0].w), row = chunk / pairs * c->rows_per_chunk, pair = chunk % pairs;
+    size_t own = c->kernels->scratch_bytes(c->cols) / sizeof(float), width = PROMPT_PANELS * PANEL_ROWS;
+    float *scratch = exec_scratch(c->e, worker, own + c->n_parts * c->rows_per_chunk * width), *out[2];
+    if (!scratch) {
+        atomic_store(&c->failed, true);
+        return;
+    }
+    struct prompt_tile t;
+    for (size_t i = 0; i < c->n_parts; i++) {
+        t = tile_of(c, &c->parts[i], pair, row);
+        out[i] = t.out = scratch + own + i * t.rows * t.out_cols;
+        t.stride = t.out_cols;
+        t.scratch = scratch;
+        c->kernels->linear(&t);
+    }
+    float *gate = out[c->n_parts - 1];
+    exec_kernels(c->e)->activate(c->f->activation, gate, c->n_parts > 1 ? out[0] : NULL, t.rows * t.out_cols);
+    for (size_t r = 0; r < t.rows; r += PROMPT_GROUP)
+        c->kernels->pack(gate + r * t.out_cols, t.rows - r < PROMPT_GROUP ? t.rows - r : PROMPT_GROUP,
+                         t.out_cols, to->pieces,
+                         to->packed + (row + r) / PROMPT_GROUP * to->group_bytes +
+                             c->kernels->group_bytes(pair * width),
+                         to->piece_bytes);
+}
+
+int feed_forward_prompt(struct exec *e, const struct row_norm *norm, const float *x, size_t rows,
+                        const struct feed_forward *f)
+{
+    struct linear_part parts[2] = {{.w = f->up, .bias = f->up_bias}, {.w = f->gate, .bias = f->gate_bias}};
+    struct prompt_call c = call_of(e, x, rows, parts, f->gate ? 2 : 1);
+    struct prompt_call down = call_of(e, NULL, rows, &f->down, 1);
+    c.norm = norm;
+    c.f = f;
+    c.middle = &down;
+    TRY(pack_rows(&c));
+    TRY(place_packed(&down, EXEC_MIDDLE));
     choose_rows(&c);
-    pool_run(exec_pool(e), pairs * c.row_chunks, prompt_chunk, &c);
-    return atomic_load(&c.failed) ? -1 : 0;
+    pool_run(exec_pool(e), pairs_of(f->up) * c.row_chunks, ff_chunk, &c);
+    return atomic_load(&c.failed) ? -1 : run_packed(&down);
 }

@@ -123,7 +123,7 @@ static void linear_with(const struct linear_tile *t, expand_fn *expand)
         for (size_t i = 0; i < panels; i++)
             expand(t->panels + (panel + i) * t->panel_bytes, t->cols, t->scratch + i * PANEL_ROWS);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)t->rows, (blasint)n, (blasint)t->cols,
-                    1.0f, t->x, (blasint)t->cols, t->scratch, EXPAND_COLS, 0.0f, t->out + col,
+                    1.0f, t->x, (blasint)t->cols, t->scratch, EXPAND_COLS, t->add ? 1.0f : 0.0f, t->out + col,
                     (blasint)t->stride);
         if (t->bias)
             add_bias(t, col, n);

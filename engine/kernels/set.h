@@ -50,6 +50,7 @@ struct linear_tile {
     float *out;                  /* (rows, out_cols) with `stride` floats between rows */
     size_t stride;
     const float *bias; /* (out_cols), or NULL */
+    bool add;          /* to what is in out */
     float *scratch;    /* scratch_floats() of the set */
 };
 
@@ -81,6 +82,7 @@ struct prompt_tile {
     float *out;         /* (rows, out_cols) with `stride` floats between rows */
     size_t stride;
     const float *bias; /* (out_cols), or NULL */
+    bool add;          /* to what is in out */
     void *scratch;     /* scratch_bytes() */
 };
 
@@ -211,9 +213,11 @@ static inline size_t attention_scratch_floats(size_t head_dim, size_t vectors)
     return handful + ATTENTION_BLOCK * (head_dim + padded) + attention_piece_floats(head_dim, vectors) + 16;
 }
 
-/* linear_group() for prompt rows, by set->prompt.  linear_prompt.c */
-int linear_prompt(struct exec *e, const float *x, size_t rows, const struct linear_part *parts,
-                  size_t n_parts);
+/* linear_normed() and feed_forward() for prompt rows, by set->prompt.  linear_prompt.c */
+int linear_prompt(struct exec *e, const struct row_norm *norm, const float *x, size_t rows,
+                  const struct linear_part *parts, size_t n_parts);
+int feed_forward_prompt(struct exec *e, const struct row_norm *norm, const float *x, size_t rows,
+                        const struct feed_forward *f);
 
 /* bf16 activations go in whole pairs. */
 static inline size_t rounded_stride(size_t cols)
@@ -221,11 +225,51 @@ static inline size_t rounded_stride(size_t cols)
     return (cols + 1) / 2 * 2;
 }
 
+/* Rows in the forms that kernels read them in: bits of a set.  linear_rows.c */
+enum { FORM_FLOATS = 1, FORM_ROUNDED = 2, FORM_BLOCKS = 4 };
+struct linear_rows {
+    size_t rows, cols;
+    const float *x; /* (rows, cols) */
+    float *floats;  /* x, where it is ours to be written */
+    uint16_t *rounded;
+    struct quant_block *blocks;
+};
+unsigned linear_form(const struct kernel_set *set, const struct weight *w); /* that w wants */
+unsigned linear_forms(const struct kernel_set *set, const struct linear_part *parts, size_t n_parts);
+void row_norm_apply(const struct kernel_set *set, const struct row_norm *n, float *out, const float *x,
+                    size_t cols);
+/* Buffers of the caller: what a call reads, and what lies between a feed forward's two products. */
+enum exec_buffer { EXEC_INPUT, EXEC_MIDDLE, EXEC_BUFFERS };
+/* Room for rows in these forms.  -1: memory is out. */
+int linear_rows_place(struct exec *e, enum exec_buffer buffer, unsigned forms, size_t rows, size_t cols,
+                      struct linear_rows *out);
+/* n columns of one row from `col` on, a multiple of QUANT_BLOCK, into all forms that there is room for. */
+void linear_rows_put(const struct kernel_set *set, const struct linear_rows *to, size_t row, size_t col,
+                     const float *x, size_t n);
+/* x, or its norm, in these forms; x itself, unchanged, is not copied. */
+int linear_rows_make(struct exec *e, unsigned forms, const struct row_norm *norm, const float *x, size_t rows,
+                     size_t cols, struct linear_rows *out);
+
+/* Pieces of linear.c: products of rows, whose outputs lie from row first_row on; a tile of them, without its
+ * out, stride and scratch; how much of the weights a tile should hold. */
+int linear_of_rows(struct exec *e, const struct linear_rows *in, size_t first_row,
+                   const struct linear_part *parts, size_t n_parts);
+struct linear_tile linear_tile_of(const struct linear_rows *in, const struct weight *w, const float *bias,
+                                  size_t panel, size_t panels, size_t row);
+void linear_tile_run(const struct kernel_set *set, const struct weight *w, const struct linear_tile *t);
+size_t linear_tile_bytes(struct exec *e, size_t rows, const struct linear_part *parts, size_t n_parts);
+void linear_read_ahead(struct exec *e, size_t rows, const struct linear_part *parts, size_t n_parts);
+
+static inline size_t weight_panels(const struct weight *w)
+{
+    return (w->rows + PANEL_ROWS - 1) / PANEL_ROWS;
+}
+
 /* One more matrix has another precision than in its file.  exec.c */
 void exec_count_converted(struct exec *x);
 
 /* Scratch memory, 64-byte aligned, contents undefined; NULL when memory is out.  exec.c */
-float *exec_scratch(struct exec *x, unsigned worker, size_t floats); /* of one worker, within one loop */
-void *exec_shared(struct exec *x, size_t bytes);                     /* of the caller, within one call */
+float *exec_scratch(struct exec *x, unsigned worker, size_t floats);      /* of one worker, within one loop */
+void *exec_shared(struct exec *x, enum exec_buffer buffer, size_t bytes); /* of the caller, within one call */
 
 #endif

@@ -407,6 +407,6 @@ int decoder_forward(struct model *base, struct exec *x, const struct batch *b)
         memcpy(m->last + i * width, m->x + b->logit_rows[i] * width, width * sizeof *m->x);
     transformer_norm(x, &m->o.layer, &m->output_norm, m->last, m->last, b->n_logit_rows);
     const struct linear_part logits = {b->logits, m->o.shape.vocabulary,
-                                       m->o.own_head ? &m->head : &m->token_embedding, m->head_bias};
+                                       m->o.own_head ? &m->head : &m->token_embedding, m->head_bias, false};
     return linear_group(x, m->last, b->n_logit_rows, &logits, 1);
 }

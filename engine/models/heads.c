@@ -152,7 +152,7 @@ void head_free(struct head *h)
 static int dense(struct exec *x, float *out, const float *in, size_t rows, const struct weight *w,
                  const float *bias)
 {
-    const struct linear_part part = {out, w->rows, w, bias};
+    const struct linear_part part = {out, w->rows, w, bias, false};
     return linear_group(x, in, rows, &part, 1);
 }
 

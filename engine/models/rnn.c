@@ -383,7 +383,7 @@ static void put_states(const struct rnn *m, const struct rnn_layer *y, const str
 static int run_step(struct rnn *m, struct exec *x, const struct rnn_layer *y, size_t n, size_t t)
 {
     const struct linear_part recurrent = {m->recurrent, m->cell->gates * y->hidden, &y->recurrent,
-                                          y->recurrent_bias};
+                                          y->recurrent_bias, false};
     const struct step step = {.n = n,
                               .hidden = y->hidden,
                               .runs = m->runs,
@@ -409,7 +409,7 @@ static int run_step(struct rnn *m, struct exec *x, const struct rnn_layer *y, si
 static int run_layer(struct rnn *m, struct exec *x, const struct rnn_layer *y, const struct batch *b,
                      size_t at)
 {
-    const struct linear_part input = {m->gates, m->cell->gates * y->hidden, &y->input, y->input_bias};
+    const struct linear_part input = {m->gates, m->cell->gates * y->hidden, &y->input, y->input_bias, false};
     TRY(linear_group(x, m->x, b->rows, &input, 1));
     take_states(m, y, b, at);
     for (size_t t = 0, n = b->n_spans; n > 0 && t < m->runs[0].rows; t++) {
@@ -438,7 +438,7 @@ static int rnn_forward(struct model *base, struct exec *x, const struct batch *b
     for (size_t i = 0; i < b->n_logit_rows; i++) /* ascending: a row never overwrites one still to be moved */
         memmove(m->x + i * embedding, m->x + b->logit_rows[i] * embedding, embedding * sizeof *m->x);
     const struct linear_part head = {b->logits, base->shape.vocabulary,
-                                     m->head.panels ? &m->head : &m->token_embedding, m->head_bias};
+                                     m->head.panels ? &m->head : &m->token_embedding, m->head_bias, false};
     return b->n_logit_rows ? linear_group(x, m->x, b->n_logit_rows, &head, 1) : 0;
 }
 

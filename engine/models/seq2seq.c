@@ -414,7 +414,7 @@ static int write_logits(struct seq2seq *m, struct exec *x, const struct batch *b
 {
     size_t width = m->o.shape.embedding, vocabulary = m->o.shape.vocabulary;
     const struct weight *head = m->head.panels ? &m->head : &m->tokens;
-    const struct linear_part part = {b->logits, vocabulary, head, m->head_bias};
+    const struct linear_part part = {b->logits, vocabulary, head, m->head_bias, false};
     TRY(grow_floats(&m->picked, &m->picked_have, b->n_logit_rows * width));
     for (size_t i = 0; i < b->n_logit_rows; i++)
         memcpy(m->picked + i * width, m->x + b->logit_rows[i] * width, width * sizeof *m->x);

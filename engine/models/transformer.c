@@ -8,11 +8,10 @@
 #include <string.h>
 
 struct transformer_buffers {
-    float *normed, *delta; /* (rows, embedding): what a block reads; what it adds */
     float *q, *k, *v, *attended;
-    float *gate, *up;
+    float *delta; /* (rows, embedding): what a block adds, where it can't be added at once */
     float *pages; /* keys and values of encoders */
-    size_t have[9];
+    size_t have[6];
     void **page_table;
     struct attention_span *spans;
     uint32_t *positions;
@@ -40,8 +39,7 @@ void transformer_buffers_free(struct transformer_buffers *b)
 {
     if (!b)
         return;
-    void *all[] = {b->normed, b->delta, b->q,     b->k,          b->v,     b->attended,
-                   b->gate,   b->up,    b->pages, b->page_table, b->spans, b->positions};
+    void *all[] = {b->q, b->k, b->v, b->attended, b->delta, b->pages, b->page_table, b->spans, b->positions};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
     free(b);
@@ -50,14 +48,10 @@ void transformer_buffers_free(struct transformer_buffers *b)
 static int grow_activations(struct transformer_buffers *b, const struct transformer_options *o, size_t rows)
 {
     size_t q = rows * o->heads * o->head_dim, kv = rows * o->kv_heads * o->head_dim;
-    TRY(grow_floats(&b->normed, &b->have[0], rows * o->embedding));
-    TRY(grow_floats(&b->delta, &b->have[1], rows * o->embedding));
-    TRY(grow_floats(&b->q, &b->have[2], q));
-    TRY(grow_floats(&b->k, &b->have[3], kv));
-    TRY(grow_floats(&b->v, &b->have[4], kv));
-    TRY(grow_floats(&b->attended, &b->have[5], q));
-    TRY(grow_floats(&b->gate, &b->have[6], rows * o->ff));
-    return grow_floats(&b->up, &b->have[7], rows * o->ff);
+    TRY(grow_floats(&b->q, &b->have[0], q));
+    TRY(grow_floats(&b->k, &b->have[1], kv));
+    TRY(grow_floats(&b->v, &b->have[2], kv));
+    return grow_floats(&b->attended, &b->have[3], q);
 }
 
 /* Like grow_floats() for `count` things of `size` bytes; NULL when memory is out. */
@@ -93,24 +87,29 @@ void transformer_norm(struct exec *e, const struct transformer_options *o, const
         layer_norm(e, out, x, rows, o->embedding, n->scale, n->bias, o->epsilon);
 }
 
-/* What a block reads: x itself, or its norm. */
-static const float *block_input(const struct run *r, const struct norm *n, const float *x)
+/* The norm of what a block reads; NULL: it reads x itself. */
+static const struct row_norm *input_norm(const struct run *r, const struct norm *n, struct row_norm *out)
 {
-    if (r->o->norm_after || !n->scale)
-        return x;
-    transformer_norm(r->e, r->o, n, r->b->normed, x, r->rows);
-    return r->b->normed;
+    *out = (struct row_norm){.rms = r->o->rms, .scale = n->scale, .bias = n->bias, .epsilon = r->o->epsilon};
+    return r->o->norm_after || !n->scale ? NULL : out;
 }
 
-/* x += what the block left in delta. */
-static void add_block(const struct run *r, const struct norm *n, const struct norm *post, float *x)
+/* Where a block's last product goes: to x at once, or to delta, whose norm is added. */
+static int block_output(const struct run *r, const struct norm *post, float *x, struct linear_part *out)
 {
-    struct transformer_buffers *b = r->b;
+    out->stride = r->o->embedding;
+    out->add = !(post && post->scale);
+    if (!out->add)
+        TRY(grow_floats(&r->b->delta, &r->b->have[4], r->rows * r->o->embedding));
+    out->out = out->add ? x : r->b->delta;
+    return 0;
+}
+
+static void add_delta(const struct run *r, const struct norm *post, float *x)
+{
     if (post)
-        transformer_norm(r->e, r->o, post, b->delta, b->delta, r->rows);
-    add_to(r->e, x, b->delta, r->rows * r->o->embedding);
-    if (r->o->norm_after)
-        transformer_norm(r->e, r->o, n, x, x, r->rows);
+        transformer_norm(r->e, r->o, post, r->b->delta, r->b->delta, r->rows);
+    add_to(r->e, x, r->b->delta, r->rows * r->o->embedding);
 }
 
 /* Norms come before the rotation (Qwen 3, Gemma 3). */
@@ -124,36 +123,43 @@ static void place_heads(const struct run *r, float *x, size_t heads, const float
         rotary_apply(r->e, r->layer->rotary, x, r->rows, heads, head_dim, positions);
 }
 
-static int project_output(const struct run *r, const struct projections *p)
+static int project_output(const struct run *r, const struct projections *p, const struct norm *post, float *x)
 {
-    const struct linear_part out = {r->b->delta, r->o->embedding, &p->output, p->output_bias};
-    return linear_group(r->e, r->b->attended, r->rows, &out, 1);
+    struct linear_part out = {.w = &p->output, .bias = p->output_bias};
+    TRY(block_output(r, post, x, &out));
+    TRY(linear_group(r->e, r->b->attended, r->rows, &out, 1));
+    if (!out.add)
+        add_delta(r, post, x);
+    return 0;
 }
 
+/* Leaves what the heads see in attended: its projection is yet to be added. */
 static int self_attention(const struct run *r, const struct attention_shape *shape,
                           const struct attention_span *spans, size_t n_spans, const uint32_t *positions,
-                          const float *input)
+                          const float *x)
 {
     struct transformer_buffers *b = r->b;
     const struct transformer_options *o = r->o;
-    const struct projections *p = &r->layer->self;
+    const struct transformer_layer *y = r->layer;
+    const struct projections *p = &y->self;
+    struct row_norm norm;
     size_t q = o->heads * o->head_dim, kv = o->kv_heads * o->head_dim;
-    const struct linear_part qkv[] = {{b->q, q, &p->query, p->query_bias},
-                                      {b->k, kv, &p->key, p->key_bias},
-                                      {b->v, kv, &p->value, p->value_bias}};
-    TRY(linear_group(r->e, input, r->rows, qkv, 3));
+    const struct linear_part qkv[] = {{b->q, q, &p->query, p->query_bias, false},
+                                      {b->k, kv, &p->key, p->key_bias, false},
+                                      {b->v, kv, &p->value, p->value_bias, false}};
+    TRY(linear_normed(r->e, input_norm(r, &y->attention_norm, &norm), x, r->rows, qkv, 3));
     place_heads(r, b->q, o->heads, p->query_norm, positions);
     place_heads(r, b->k, o->kv_heads, p->key_norm, positions);
     attention_store(r->e, shape, spans, n_spans, b->k, b->v);
-    TRY(attention(r->e, shape, spans, n_spans, b->q, b->attended));
-    return project_output(r, p);
+    return attention(r->e, shape, spans, n_spans, b->q, b->attended);
 }
 
 /* Queries of the batch over keys and values that transformer_cross_store() left in the sources' pages. */
 static int cross_attention(const struct run *r, const struct decoder_place *place, const struct batch *batch,
-                           const float *input)
+                           float *x)
 {
     const struct transformer_options *o = r->o;
+    struct row_norm norm;
     const struct projections *p = &r->layer->cross;
     const struct attention_shape shape = {.heads = o->heads,
                                           .kv_heads = o->kv_heads,
@@ -162,16 +168,16 @@ static int cross_attention(const struct run *r, const struct decoder_place *plac
                                           .kv_dtype = place->kv_dtype,
                                           .offset = place->cross_offset,
                                           .all_keys = true};
-    const struct linear_part query = {r->b->q, o->heads * o->head_dim, &p->query, p->query_bias};
+    const struct linear_part query = {r->b->q, o->heads * o->head_dim, &p->query, p->query_bias, false};
     TRY(grow_spans(r->b, batch->n_spans));
     for (size_t i = 0; i < batch->n_spans; i++) {
         r->b->spans[i] = batch->spans[i];
         r->b->spans[i].pages = batch->sources[i].pages;
         r->b->spans[i].n_keys = batch->sources[i].n_tokens;
     }
-    TRY(linear_group(r->e, input, r->rows, &query, 1));
+    TRY(linear_normed(r->e, input_norm(r, &r->layer->cross_norm, &norm), x, r->rows, &query, 1));
     TRY(attention(r->e, &shape, r->b->spans, batch->n_spans, r->b->q, r->b->attended));
-    return project_output(r, p);
+    return project_output(r, p, NULL, x);
 }
 
 /* c goes through the rows of a span one after another; nothing of it depends on the other spans. */
@@ -196,37 +202,48 @@ static void recur(const struct run *r, const struct decoder_place *place, const 
 }
 
 static int recurrence(const struct run *r, const struct decoder_place *place, const struct batch *batch,
-                      const float *input)
+                      float *x)
 {
     const struct recurrence *y = &r->layer->recurrence;
     size_t width = r->o->embedding;
-    const struct linear_part parts[] = {{r->b->q, width, &y->forget, y->forget_bias},
-                                        {r->b->k, width, &y->input, NULL}};
-    TRY(linear_group(r->e, input, r->rows, parts, 2));
+    struct row_norm norm;
+    const struct linear_part parts[] = {{r->b->q, width, &y->forget, y->forget_bias, false},
+                                        {r->b->k, width, &y->input, NULL, false}};
+    TRY(grow_floats(&r->b->delta, &r->b->have[4], r->rows * width));
+    TRY(linear_normed(r->e, input_norm(r, &r->layer->attention_norm, &norm), x, r->rows, parts, 2));
     activate(r->e, ACTIVATION_SIGMOID, r->b->q, r->rows * width);
     recur(r, place, batch);
+    add_delta(r, &r->layer->attention_post_norm, x);
     return 0;
 }
 
-static int feed_forward(const struct run *r, const float *input)
+static int run_feed_forward(const struct run *r, float *x)
 {
-    struct transformer_buffers *b = r->b;
     const struct transformer_layer *y = r->layer;
-    size_t ff = r->o->ff, n = r->rows * ff;
-    const struct linear_part parts[] = {{b->up, ff, &y->up, y->up_bias},
-                                        {b->gate, ff, &y->gate, y->gate_bias}};
-    const struct linear_part down = {b->delta, r->o->embedding, &y->down, y->down_bias};
-    if (y->gate.panels) {
-        TRY(linear_group(r->e, input, r->rows, parts, 2));
-        activate_gate(r->e, r->o->activation, b->gate, b->up, n);
-        return linear_group(r->e, b->gate, r->rows, &down, 1);
-    }
-    TRY(linear_group(r->e, input, r->rows, parts, 1));
-    activate(r->e, r->o->activation, b->up, n);
-    return linear_group(r->e, b->up, r->rows, &down, 1);
+    /* in parallel and without a norm of its own it shares the attention's */
+    const struct norm *n = r->o->parallel && !y->ff_norm.scale ? &y->attention_norm : &y->ff_norm;
+    struct row_norm norm;
+    struct feed_forward f = {.up = &y->up,
+                             .gate = y->gate.panels ? &y->gate : NULL,
+                             .up_bias = y->up_bias,
+                             .gate_bias = y->gate_bias,
+                             .activation = r->o->activation,
+                             .down = {.w = &y->down, .bias = y->down_bias}};
+    TRY(block_output(r, &y->ff_post_norm, x, &f.down));
+    TRY(feed_forward(r->e, input_norm(r, n, &norm), x, r->rows, &f));
+    if (!f.down.add)
+        add_delta(r, &y->ff_post_norm, x);
+    return 0;
 }
 
 /* ---- a layer ---------------------------------------------------------------------------------- */
+
+/* Post-norm: of x with what a block has added. */
+static void norm_after(const struct run *r, const struct norm *n, float *x)
+{
+    if (r->o->norm_after)
+        transformer_norm(r->e, r->o, n, x, x, r->rows);
+}
 
 /* Attention of one kind, then the feed forward; place and batch are those of a decoder, for its cross
  * attention. */
@@ -235,22 +252,23 @@ static int run_layer(const struct run *r, const struct attention_shape *shape,
                      const struct decoder_place *place, const struct batch *batch, float *x)
 {
     const struct transformer_layer *y = r->layer;
-    const float *input = block_input(r, &y->attention_norm, x);
-    if (y->recurrence.forget.panels)
-        TRY(recurrence(r, place, batch, input));
+    bool recurrent = y->recurrence.forget.panels != NULL;
+    if (recurrent)
+        TRY(recurrence(r, place, batch, x));
     else
-        TRY(self_attention(r, shape, spans, n_spans, positions, input));
-    if (r->o->parallel) /* without a norm of its own the feed forward shares the attention's */
-        input = y->ff_norm.scale ? block_input(r, &y->ff_norm, x) : input;
-    add_block(r, &y->attention_norm, &y->attention_post_norm, x);
+        TRY(self_attention(r, shape, spans, n_spans, positions, x));
+    if (r->o->parallel) /* both read x before either adds to it */
+        TRY(run_feed_forward(r, x));
+    if (!recurrent)
+        TRY(project_output(r, &y->self, &y->attention_post_norm, x));
+    norm_after(r, &y->attention_norm, x);
     if (y->cross.query.panels) {
-        TRY(cross_attention(r, place, batch, block_input(r, &y->cross_norm, x)));
-        add_block(r, &y->cross_norm, NULL, x);
+        TRY(cross_attention(r, place, batch, x));
+        norm_after(r, &y->cross_norm, x);
     }
     if (!r->o->parallel)
-        input = block_input(r, &y->ff_norm, x);
-    TRY(feed_forward(r, input));
-    add_block(r, &y->ff_norm, &y->ff_post_norm, x);
+        TRY(run_feed_forward(r, x));
+    norm_after(r, &y->ff_norm, x);
     return 0;
 }
 
@@ -281,7 +299,7 @@ static int place_encoder_spans(struct transformer_buffers *b, const struct trans
     for (size_t i = 0; i < n_spans; i++)
         n_pages += (spans[i].rows + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
     TRY(grow_spans(b, n_spans));
-    TRY(grow_floats(&b->pages, &b->have[8], n_pages * page_floats));
+    TRY(grow_floats(&b->pages, &b->have[5], n_pages * page_floats));
     void **table = grown(b->page_table, &b->page_table_have, n_pages, sizeof *table);
     if (!table)
         return -1;
@@ -344,8 +362,8 @@ int transformer_cross_store(struct transformer_buffers *b, struct exec *e,
                                           .kv_dtype = kv_dtype,
                                           .offset = offset};
     TRY(grow_activations(b, o, rows));
-    const struct linear_part parts[] = {{b->k, kv, &p->key, p->key_bias},
-                                        {b->v, kv, &p->value, p->value_bias}};
+    const struct linear_part parts[] = {{b->k, kv, &p->key, p->key_bias, false},
+                                        {b->v, kv, &p->value, p->value_bias, false}};
     TRY(linear_group(e, x, rows, parts, 2));
     attention_store(e, &shape, spans, n_spans, b->k, b->v);
     return 0;

@@ -193,7 +193,7 @@ START_TEST(generated_rows_and_exact_arithmetic_are_as_with_every_set)
     float *x = take(ROWS * m.cols * sizeof *x), *prompt = take(ROWS * m.rows * sizeof *prompt);
     float *exact = take(ROWS * m.rows * sizeof *exact), *out = take(ROWS * m.rows * sizeof *out);
     random_floats(x, ROWS * m.cols);
-    struct linear_part part = {exact, m.rows, &m.w, m.bias};
+    struct linear_part part = {exact, m.rows, &m.w, m.bias, false};
     ck_assert_int_eq(linear_group(s.exec[0], x, ROWS, &part, 1), 0);
     run(&m, x, ROWS, ROWS, true, prompt);
     ck_assert(memcmp(prompt, exact, ROWS * m.rows * sizeof *exact) != 0);
@@ -230,7 +230,8 @@ START_TEST(a_group_equals_its_parts_alone)
     random_floats(x, ROWS * COLS);
     for (int t = 0; t < DTYPES; t++) {
         matrix_make(&m[t], (enum dtype)t, 25 + (size_t)t, COLS);
-        parts[t] = (struct linear_part){together + SLOT * t, STRIDE, &m[t].w, t % 2 ? m[t].bias : NULL};
+        parts[t] =
+            (struct linear_part){together + SLOT * t, STRIDE, &m[t].w, t % 2 ? m[t].bias : NULL, false};
     }
     exec_set_prompt_rows(exec, 33, precision);
     ck_assert_int_eq(linear_group(exec, x, ROWS, parts, DTYPES), 0);

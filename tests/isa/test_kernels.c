@@ -281,8 +281,8 @@ START_TEST(a_group_equals_its_parts_alone)
         for (size_t rows = 1; rows <= 70; rows += 23) {
             struct linear_part parts[DTYPES];
             for (int t = 0; t < DTYPES; t++)
-                parts[t] =
-                    (struct linear_part){together + SLOT * t, STRIDE, &m[t].w, t % 2 ? m[t].bias : NULL};
+                parts[t] = (struct linear_part){together + SLOT * t, STRIDE, &m[t].w,
+                                                t % 2 ? m[t].bias : NULL, false};
             ck_assert_int_eq(linear_group(s.exec[i], in, rows, parts, DTYPES), 0);
             for (int t = 0; t < DTYPES; t++) {
                 run(s.exec[0], &m[t], in, rows, t % 2, alone);
