@@ -24,6 +24,10 @@ struct policy {
     void (*plan)(const struct plan_sequence *sequences, size_t n, size_t budget, size_t *take);
 };
 
+/* Tokens of a tick: `most`, or fewer where `streams` would wait for it too long beside `readers`, who wait
+ * for their first token.  row_ns: what a token of a tick of many takes; 0 = not known. */
+size_t policy_budget(size_t most, double row_ns, size_t streams, size_t readers);
+
 /* The rows, each defined in its own file. */
 extern const struct policy policy_decode_first;
 

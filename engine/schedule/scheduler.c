@@ -23,10 +23,8 @@
 #include "engine/schedule/speculate.h"
 
 enum { IDLE_WAIT_NS = 100000000 };
-/* While streams run, a tick that reads prompts is to take about so long: they must not stutter. */
-#define SMOOTH_NS 200e6
-/* But it takes so many tokens, however slow the machine; fewer would only be slower. */
-enum { LEAST_BUDGET = 64 };
+/* Tokens of a tick that tells a row's time. */
+enum { MEASURED_ROWS = 64 };
 enum { LANE_DECODERS, LANE_ENCODERS, LANES };
 
 struct scheduler {
@@ -739,7 +737,7 @@ static void run_batches(struct scheduler *s, size_t n)
 /* Moving averages: of the rate over about five seconds of work, of a row's time over some ticks. */
 static void measure(struct scheduler *s, uint64_t ns, uint64_t tokens)
 {
-    if (tokens >= LEAST_BUDGET)
+    if (tokens >= MEASURED_ROWS)
         s->row_ns += ((double)ns / (double)tokens - s->row_ns) * (s->row_ns > 0 ? 0.25 : 1);
     s->counted.ticks++;
     s->counted.busy_ns += ns;
@@ -749,16 +747,12 @@ static void measure(struct scheduler *s, uint64_t ns, uint64_t tokens)
     s->counted.tokens_per_second = old > 0 ? old + weight * (rate - old) : rate;
 }
 
-/* Tokens of this tick: what the operator allows, less where streams would wait for it too long. */
 static size_t tick_budget(const struct scheduler *s, size_t n)
 {
-    size_t most = s->options.batch_tokens, i = 0;
-    while (i < n && !s->states[i].decoding)
-        i++;
-    if (i == n || (double)most * s->row_ns <= SMOOTH_NS || most <= LEAST_BUDGET)
-        return most;
-    double fits = SMOOTH_NS / s->row_ns;
-    return fits < LEAST_BUDGET ? LEAST_BUDGET : (size_t)fits;
+    size_t streams = 0;
+    for (size_t i = 0; i < n; i++)
+        streams += s->states[i].decoding;
+    return policy_budget(s->options.batch_tokens, s->row_ns, streams, n - streams);
 }
 
 /* False when there was nothing to do. */

@@ -171,6 +171,21 @@ START_TEST(promises_hold_for_random_states)
 }
 END_TEST
 
+START_TEST(a_tick_reads_what_streams_can_wait_for)
+{
+    const double row_ns = 250e3; /* 200 rows in 50 ms */
+    ck_assert_uint_eq(policy_budget(512, row_ns, 0, 9), 512);
+    ck_assert_uint_eq(policy_budget(512, 0, 8, 1), 512);
+    ck_assert_uint_eq(policy_budget(512, row_ns / 10, 8, 1), 512);
+    ck_assert_uint_eq(policy_budget(512, row_ns, 8, 1), 208);
+    ck_assert_uint_eq(policy_budget(2048, row_ns, 8, 24), 608);
+    ck_assert_uint_eq(policy_budget(2048, row_ns, 1, 90), 801);
+    ck_assert_uint_eq(policy_budget(512, row_ns * 100, 8, 1), 72);
+    ck_assert_uint_eq(policy_budget(512, row_ns, 128, 1), 384);
+    ck_assert_uint_eq(policy_budget(64, row_ns, 200, 1), 64);
+}
+END_TEST
+
 START_TEST(names_are_looked_up)
 {
     ck_assert_ptr_nonnull(policy_find("decode-first"));
@@ -192,6 +207,7 @@ int main(void)
     tcase_add_test(c, a_whole_text_larger_than_the_budget_runs_when_it_is_the_oldest);
     tcase_add_test(c, nobody_starves);
     tcase_add_test(c, promises_hold_for_random_states);
+    tcase_add_test(c, a_tick_reads_what_streams_can_wait_for);
     tcase_add_test(c, names_are_looked_up);
     suite_add_tcase(suite, c);
     return suite_run(suite);
