@@ -14,6 +14,7 @@ typedef __m512i vi;
 #define KERNEL_SET     kernel_set_avx512
 #define KERNEL_NAME    "avx512"
 #define LINEAR_ROUNDED linear_rounded
+#define QUANTISE       quantise_row
 #define QUERY_ROWS     12
 #define QUERY_VECTORS  2
 /* 12 rows: their dots and sums, a vector of digits and a few more fill the 32 registers */
@@ -110,8 +111,106 @@ INLINE void dots_whole(enum digits digits, int zero, bool wide, const uint8_t *w
 }
 
 static void linear_rounded(const struct linear_tile *t);
+static void quantise_row(const float *x, size_t cols, struct quant_block *out, size_t stride);
 
 #include "engine/kernels/loops.inc"
+
+/* ---- activations to int8, four blocks at a time ------------------------------------------------- */
+
+enum { FOUR = 4 };
+
+/* The largest |x| of block i in all lanes of quarter i, folded in the order of vf_fold_max(). */
+INLINE __m512 largest_of_four(const __m512 (*v)[2])
+{
+    __m512 m[FOUR];
+    UNROLL for (int i = 0; i < FOUR; i++) m[i] =
+        _mm512_max_ps(_mm512_abs_ps(v[i][0]), _mm512_abs_ps(v[i][1]));
+    __m512 eight01 = _mm512_max_ps(_mm512_shuffle_f32x4(m[0], m[1], _MM_SHUFFLE(1, 0, 1, 0)),
+                                   _mm512_shuffle_f32x4(m[0], m[1], _MM_SHUFFLE(3, 2, 3, 2)));
+    __m512 eight23 = _mm512_max_ps(_mm512_shuffle_f32x4(m[2], m[3], _MM_SHUFFLE(1, 0, 1, 0)),
+                                   _mm512_shuffle_f32x4(m[2], m[3], _MM_SHUFFLE(3, 2, 3, 2)));
+    __m512 four = _mm512_max_ps(_mm512_shuffle_f32x4(eight01, eight23, _MM_SHUFFLE(2, 0, 2, 0)),
+                                _mm512_shuffle_f32x4(eight01, eight23, _MM_SHUFFLE(3, 1, 3, 1)));
+    __m512 two = _mm512_max_ps(four, _mm512_permute_ps(four, _MM_SHUFFLE(3, 2, 3, 2)));
+    return _mm512_permute_ps(_mm512_max_ps(two, _mm512_movehdup_ps(two)), 0);
+}
+
+/* to_digits() as whole numbers. */
+INLINE __m512i whole_digits(__m512 x, __m512 scale)
+{
+    x = _mm512_mul_ps(x, scale);
+    __mmask16 numbers = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+    x = _mm512_max_ps(_mm512_set1_ps(-127.0f), _mm512_min_ps(_mm512_set1_ps(127.0f), x));
+    return _mm512_maskz_cvtps_epi32(numbers, x);
+}
+
+/* The digits of two blocks as bytes, in order. */
+INLINE __m512i digits_of_two(const __m512 (*v)[2], const __m512 *scales)
+{
+    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    __m512i first = _mm512_packs_epi32(whole_digits(v[0][0], scales[0]), whole_digits(v[0][1], scales[0]));
+    __m512i second = _mm512_packs_epi32(whole_digits(v[1][0], scales[1]), whole_digits(v[1][1], scales[1]));
+    return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, second));
+}
+
+/* Of 64 bytes, the sum of each 16 in all lanes of its quarter. */
+INLINE __m512i sums_of_bytes(__m512i bytes)
+{
+    __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), bytes);
+    sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_BADC));
+    return _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_CDAB));
+}
+
+/* digits: of two blocks; others: of the next two. */
+INLINE void store_four(__m512 dx, __m512i digits, __m512i others, struct quant_block *out, size_t stride)
+{
+    __m512i sums = sums_of_bytes(digits), more = sums_of_bytes(others);
+    __m512i low = _mm512_shuffle_i32x4(sums, more, _MM_SHUFFLE(2, 0, 2, 0));
+    __m512i high = _mm512_shuffle_i32x4(sums, more, _MM_SHUFFLE(3, 1, 3, 1));
+    __m512 sx = _mm512_mul_ps(dx, _mm512_cvtepi32_ps(_mm512_add_epi32(low, high)));
+    __m512i both = _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16));
+    __m512 rest = _mm512_mask_blend_ps(0x2222, dx, sx);
+    rest = _mm512_mask_blend_ps(0x4444, rest, _mm512_castsi512_ps(both));
+    const __m256i q[FOUR] = {_mm512_castsi512_si256(digits), _mm512_extracti64x4_epi64(digits, 1),
+                             _mm512_castsi512_si256(others), _mm512_extracti64x4_epi64(others, 1)};
+    const __m128 last[FOUR] = {_mm512_castps512_ps128(rest), _mm512_extractf32x4_ps(rest, 1),
+                               _mm512_extractf32x4_ps(rest, 2), _mm512_extractf32x4_ps(rest, 3)};
+    UNROLL for (int i = 0; i < FOUR; i++, out += stride)
+    {
+        _mm256_storeu_si256((void *)out->q, q[i]);
+        _mm_mask_storeu_ps(&out->dx, 7, last[i]); /* dx, sx, both sums */
+    }
+}
+
+static void quantise_four(const float *x, struct quant_block *out, size_t stride)
+{
+    __m512 v[FOUR][2], scales[FOUR];
+    UNROLL for (int i = 0; i < FOUR; i++)
+    {
+        v[i][0] = _mm512_loadu_ps(x + QUANT_BLOCK * i);
+        v[i][1] = _mm512_loadu_ps(x + QUANT_BLOCK * i + 16);
+    }
+    const __m512 most = _mm512_set1_ps(127.0f), max = largest_of_four((const __m512(*)[2])v);
+    const __m512 dx = _mm512_div_ps(max, most);
+    __mmask16 some = _mm512_cmp_ps_mask(max, _mm512_setzero_ps(), _CMP_GT_OQ);
+    const __m512 scale = _mm512_maskz_div_ps(some, most, max);
+    scales[0] = _mm512_shuffle_f32x4(scale, scale, 0x00);
+    scales[1] = _mm512_shuffle_f32x4(scale, scale, 0x55);
+    scales[2] = _mm512_shuffle_f32x4(scale, scale, 0xaa);
+    scales[3] = _mm512_shuffle_f32x4(scale, scale, 0xff);
+    __m512i two = digits_of_two((const __m512(*)[2])v, scales);
+    __m512i others = digits_of_two((const __m512(*)[2])v + 2, scales + 2);
+    store_four(dx, two, others, out, stride);
+}
+
+static void quantise_row(const float *x, size_t cols, struct quant_block *out, size_t stride)
+{
+    size_t blocks = cols / QUANT_BLOCK, i = 0;
+    for (; i + FOUR <= blocks; i += FOUR)
+        quantise_four(x + i * QUANT_BLOCK, out + i * stride, stride);
+    if (i < blocks)
+        quantise(x + i * QUANT_BLOCK, cols - i * QUANT_BLOCK, out + i * stride, stride);
+}
 
 /* ---- bf16 by bf16, where the processor multiplies pairs ---------------------------------------- */
 

@@ -8,7 +8,7 @@
 
 enum {
     STEP_PANELS = QUANT_BLOCK / PANEL_ROWS, /* columns come in whole blocks of what is quantised */
-    TILE_VALUES = LINEAR_TILE_ROWS * 64     /* of gate, and of up */
+    TILE_VALUES = LINEAR_TILE_ROWS * 128    /* of gate, and of up */
 };
 
 struct ff_call {

@@ -37,7 +37,7 @@ struct quant_block {
 };
 
 /* Some rows of x against some consecutive panels of one weight. */
-enum { LINEAR_TILE_ROWS = 144 };
+enum { LINEAR_TILE_ROWS = 288 };
 struct linear_tile {
     const uint8_t *panels;
     size_t n_panels, panel_bytes;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/quant_blocks.h"
+#include "engine/kernels/set.h"
 #include "tests/isa/sets.h"
 #include "tests/unit/suite.h"
 
@@ -261,6 +262,33 @@ START_TEST(extreme_digits_do_not_saturate)
             weight_free(&w);
         }
     free(data);
+    sets_close(&s);
+}
+END_TEST
+
+/* Of rows with infinities and not-a-numbers too, any number of blocks long, close together or apart. */
+START_TEST(int8_blocks_equal_scalars)
+{
+    enum { BLOCKS = 11, VALUES = BLOCKS * QUANT_BLOCK };
+    static const float odd[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MIN / 8, 0.0f};
+    static struct quant_block got[2 * BLOCKS], want[2 * BLOCKS];
+    float x[VALUES];
+    struct sets s;
+    sets_open(&s, false);
+    random_seed(260);
+    for (size_t round = 0; round < 400; round++) {
+        size_t blocks = 1 + round % BLOCKS, stride = 1 + round / BLOCKS % 2;
+        random_floats(x, VALUES);
+        for (size_t i = random_u32() % 40; round % 3 == 0 && i < VALUES; i += 1 + random_u32() % 40)
+            x[i] = odd[random_u32() % (sizeof odd / sizeof odd[0])];
+        memset(want, 0, sizeof want);
+        exec_kernels(s.exec[0])->quantise(x, blocks * QUANT_BLOCK, want, stride);
+        for (size_t i = 1; i < s.count; i++) {
+            memset(got, 0, sizeof got);
+            exec_kernels(s.exec[i])->quantise(x, blocks * QUANT_BLOCK, got, stride);
+            ck_assert_msg(memcmp(got, want, sizeof got) == 0, "%s, %zu blocks", sets_name(&s, i), blocks);
+        }
+    }
     sets_close(&s);
 }
 END_TEST
@@ -820,6 +848,7 @@ int main(void)
     tcase_add_test(c, rounded_weights_meet_rounded_activations);
     tcase_add_test(c, a_precision_that_a_tensor_cannot_have_is_refused_by_name);
     tcase_add_loop_test(c, extreme_digits_do_not_saturate, 0, DTYPES);
+    tcase_add_test(c, int8_blocks_equal_scalars);
     tcase_add_test(c, a_group_equals_its_parts_alone);
     tcase_add_loop_test(c, scalar_and_openblas_stay_within_the_bound_of_double, 0, DTYPES);
     tcase_add_loop_test(c, openblas_takes_many_rows_and_cut_panels, 0, DTYPES);
