@@ -30,7 +30,6 @@ struct batch {
     const struct source_span *sources; /* (n_spans), or NULL for a model without an encoder */
     const uint32_t *logit_rows;        /* rows whose logits are wanted, ascending */
     size_t n_logit_rows;
-    float *logits; /* (n_logit_rows, vocabulary); -INFINITY for a token that can't come */
     float *hidden; /* (rows, embedding) after the last norm, or NULL when not wanted */
 };
 
@@ -89,10 +88,14 @@ struct arch {
     /* Weights too.  context and kv_dtype are decided by the loader. */
     int (*load)(const struct checkpoint *c, struct exec *x, size_t context, enum dtype kv_dtype,
                 struct model **out, struct error *e);
-    /* Computes batch->logits and batch->hidden; -1 when scratch memory is out.  NULL: an encoder only.
-     * Exec knows no prompt rows; a family may tell it for products of whole batches, not of logits, whose
-     * rows are few. */
+    /* Computes the rows, and batch->hidden; -1 when scratch memory is out.  NULL: an encoder only.
+     * Exec knows no prompt rows; a family may tell it for products of whole batches. */
     int (*forward)(struct model *m, struct exec *x, const struct batch *batch);
+    /* After forward() of the same batch: out (n, vocabulary) of its logit rows first … first+n-1, -INFINITY
+     * for a token that can't come.  A few at a time, since a vocabulary is wide; -1 as above.  NULL where
+     * forward is. */
+    int (*logits)(struct model *m, struct exec *x, const struct batch *batch, size_t first, size_t n,
+                  float *out);
     /* NULL: a decoder only.  All rows are prompt rows. */
     int (*encode)(struct model *m, struct exec *x, const struct encode_batch *batch);
     void (*free)(struct model *m);

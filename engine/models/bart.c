@@ -44,6 +44,7 @@ const struct arch arch_bart = {
     .shape = shape,
     .load = load,
     .forward = seq2seq_forward,
+    .logits = seq2seq_logits,
     .encode = seq2seq_encode,
     .free = seq2seq_free,
 };

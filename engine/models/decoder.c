@@ -406,7 +406,15 @@ int decoder_forward(struct model *base, struct exec *x, const struct batch *b)
     for (size_t i = 0; i < b->n_logit_rows; i++)
         memcpy(m->last + i * width, m->x + b->logit_rows[i] * width, width * sizeof *m->x);
     transformer_norm(x, &m->o.layer, &m->output_norm, m->last, m->last, b->n_logit_rows);
-    const struct linear_part logits = {b->logits, m->o.shape.vocabulary,
-                                       m->o.own_head ? &m->head : &m->token_embedding, m->head_bias, false};
-    return linear_group(x, m->last, b->n_logit_rows, &logits, 1);
+    return 0;
+}
+
+int decoder_logits(struct model *base, struct exec *x, const struct batch *b, size_t first, size_t n,
+                   float *out)
+{
+    const struct decoder *m = (const struct decoder *)base;
+    const struct linear_part head = {out, m->o.shape.vocabulary,
+                                     m->o.own_head ? &m->head : &m->token_embedding, m->head_bias, false};
+    (void)b;
+    return linear_group(x, m->last + first * m->o.shape.embedding, n, &head, 1);
 }

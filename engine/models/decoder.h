@@ -48,6 +48,8 @@ int decoder_shape(const struct decoder_family *f, const struct checkpoint *c, st
 int decoder_load(const struct decoder_family *f, const struct checkpoint *c, struct exec *x, size_t context,
                  enum dtype kv_dtype, struct model **out, struct error *e);
 int decoder_forward(struct model *m, struct exec *x, const struct batch *batch);
+int decoder_logits(struct model *m, struct exec *x, const struct batch *batch, size_t first, size_t n,
+                   float *out);
 void decoder_model_free(struct model *m);
 
 /* ---- config.json of transformers ------------------------------------------------------------------ */

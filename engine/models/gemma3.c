@@ -168,5 +168,6 @@ const struct arch arch_gemma3 = {
     .shape = gemma3_shape,
     .load = gemma3_load,
     .forward = decoder_forward,
+    .logits = decoder_logits,
     .free = decoder_model_free,
 };

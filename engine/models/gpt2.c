@@ -100,5 +100,6 @@ const struct arch arch_gpt2 = {
     .shape = gpt2_shape,
     .load = gpt2_load,
     .forward = decoder_forward,
+    .logits = decoder_logits,
     .free = decoder_model_free,
 };

@@ -80,5 +80,6 @@ const struct arch arch_gptneox = {
     .shape = gptneox_shape,
     .load = gptneox_load,
     .forward = decoder_forward,
+    .logits = decoder_logits,
     .free = decoder_model_free,
 };

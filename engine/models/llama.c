@@ -111,5 +111,6 @@ const struct arch arch_llama = {
     .shape = llama_shape,
     .load = llama_load,
     .forward = decoder_forward,
+    .logits = decoder_logits,
     .free = decoder_model_free,
 };

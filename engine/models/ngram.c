@@ -37,11 +37,18 @@ struct ngram {
     int32_t begin;                     /* <s>: never comes again; -1 when there is none */
     float *unigrams, *unigram_backoff; /* (vocabulary) natural logarithms */
     struct order orders[MOST_ORDERS];  /* [k] of k+1 tokens; [0] unused */
+    struct context *contexts;          /* of the last batch's logit rows */
+    size_t cap_contexts;
 };
 
 struct state {
     uint32_t n;
     int32_t tokens[]; /* the last n, at most order-1 */
+};
+
+struct context {
+    size_t n;
+    union cell tokens[MOST_ORDERS];
 };
 
 static size_t record_cells(const struct order *o)
@@ -100,6 +107,7 @@ static void ngram_free(struct model *base)
         free(m->orders[i].records);
     free(m->unigrams);
     free(m->unigram_backoff);
+    free(m->contexts);
     free(m);
 }
 
@@ -282,15 +290,12 @@ static float backoff_of(const struct ngram *m, const union cell *context, size_t
 }
 
 /* ln p of every word after the state's tokens, into row (vocabulary). */
-static void distribution(const struct ngram *m, const struct state *s, float *row)
+static void distribution(const struct ngram *m, const struct context *c, float *row)
 {
     size_t vocabulary = m->base.shape.vocabulary;
-    union cell tokens[MOST_ORDERS];
-    for (size_t i = 0; i < s->n; i++)
-        tokens[i].token = s->tokens[i];
     memcpy(row, m->unigrams, vocabulary * sizeof *row);
-    for (size_t n = 1; n <= s->n; n++) {
-        const union cell *context = tokens + s->n - n;
+    for (size_t n = 1; n <= c->n; n++) {
+        const union cell *context = c->tokens + c->n - n;
         const struct order *o = &m->orders[n]; /* of n+1 tokens */
         float backoff = backoff_of(m, context, n);
         for (size_t i = 0; i < vocabulary && backoff != 0; i++)
@@ -313,10 +318,30 @@ static void append(const struct ngram *m, struct state *s, int32_t token)
     s->tokens[s->n++] = token;
 }
 
+static void keep_context(struct context *c, const struct state *s)
+{
+    c->n = s->n;
+    for (size_t i = 0; i < s->n; i++)
+        c->tokens[i].token = s->tokens[i];
+}
+
+static int reserve_contexts(struct ngram *m, size_t n)
+{
+    if (n <= m->cap_contexts)
+        return 0;
+    struct context *contexts = realloc(m->contexts, n * sizeof *contexts);
+    if (!contexts)
+        return -1;
+    m->contexts = contexts;
+    m->cap_contexts = n;
+    return 0;
+}
+
 static int ngram_forward(struct model *base, struct exec *x, const struct batch *b)
 {
     struct ngram *m = (struct ngram *)base;
     (void)x;
+    TRY(reserve_contexts(m, b->n_logit_rows));
     for (size_t i = 0, wanted = 0; i < b->n_spans; i++) {
         const struct attention_span *span = &b->spans[i];
         struct state *s = b->states[i];
@@ -325,9 +350,20 @@ static int ngram_forward(struct model *base, struct exec *x, const struct batch 
         for (size_t row = span->first_row; row < span->first_row + span->rows; row++) {
             append(m, s, b->tokens[row]);
             if (wanted < b->n_logit_rows && b->logit_rows[wanted] == row)
-                distribution(m, s, b->logits + wanted++ * base->shape.vocabulary);
+                keep_context(&m->contexts[wanted++], s);
         }
     }
+    return 0;
+}
+
+static int ngram_logits(struct model *base, struct exec *x, const struct batch *b, size_t first, size_t n,
+                        float *out)
+{
+    const struct ngram *m = (const struct ngram *)base;
+    (void)x;
+    (void)b;
+    for (size_t i = 0; i < n; i++)
+        distribution(m, &m->contexts[first + i], out + i * base->shape.vocabulary);
     return 0;
 }
 
@@ -370,5 +406,6 @@ const struct arch arch_ngram = {
     .shape = ngram_shape,
     .load = ngram_load,
     .forward = ngram_forward,
+    .logits = ngram_logits,
     .free = ngram_free,
 };

@@ -76,5 +76,6 @@ const struct arch arch_phi3 = {
     .shape = phi3_shape,
     .load = phi3_load,
     .forward = decoder_forward,
+    .logits = decoder_logits,
     .free = decoder_model_free,
 };

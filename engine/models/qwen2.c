@@ -43,5 +43,6 @@ const struct arch arch_qwen2 = {
     .shape = qwen2_shape,
     .load = qwen2_load,
     .forward = decoder_forward,
+    .logits = decoder_logits,
     .free = decoder_model_free,
 };

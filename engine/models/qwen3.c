@@ -42,5 +42,6 @@ const struct arch arch_qwen3 = {
     .shape = qwen3_shape,
     .load = qwen3_load,
     .forward = decoder_forward,
+    .logits = decoder_logits,
     .free = decoder_model_free,
 };

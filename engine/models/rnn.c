@@ -437,9 +437,17 @@ static int rnn_forward(struct model *base, struct exec *x, const struct batch *b
         memcpy(b->hidden, m->x, b->rows * embedding * sizeof *m->x);
     for (size_t i = 0; i < b->n_logit_rows; i++) /* ascending: a row never overwrites one still to be moved */
         memmove(m->x + i * embedding, m->x + b->logit_rows[i] * embedding, embedding * sizeof *m->x);
-    const struct linear_part head = {b->logits, base->shape.vocabulary,
+    return 0;
+}
+
+static int rnn_logits(struct model *base, struct exec *x, const struct batch *b, size_t first, size_t n,
+                      float *out)
+{
+    const struct rnn *m = (const struct rnn *)base;
+    const struct linear_part head = {out, base->shape.vocabulary,
                                      m->head.panels ? &m->head : &m->token_embedding, m->head_bias, false};
-    return b->n_logit_rows ? linear_group(x, m->x, b->n_logit_rows, &head, 1) : 0;
+    (void)b;
+    return linear_group(x, m->x + first * base->shape.embedding, n, &head, 1);
 }
 
 const struct arch arch_rnn = {
@@ -448,5 +456,6 @@ const struct arch arch_rnn = {
     .shape = rnn_shape,
     .load = rnn_load,
     .forward = rnn_forward,
+    .logits = rnn_logits,
     .free = rnn_free,
 };

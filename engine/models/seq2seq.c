@@ -410,24 +410,6 @@ static size_t span_of(const struct batch *b, size_t row)
     return i;
 }
 
-static int write_logits(struct seq2seq *m, struct exec *x, const struct batch *b)
-{
-    size_t width = m->o.shape.embedding, vocabulary = m->o.shape.vocabulary;
-    const struct weight *head = m->head.panels ? &m->head : &m->tokens;
-    const struct linear_part part = {b->logits, vocabulary, head, m->head_bias, false};
-    TRY(grow_floats(&m->picked, &m->picked_have, b->n_logit_rows * width));
-    for (size_t i = 0; i < b->n_logit_rows; i++)
-        memcpy(m->picked + i * width, m->x + b->logit_rows[i] * width, width * sizeof *m->x);
-    if (m->o.output_scale != 1)
-        scale_by(x, m->picked, m->o.output_scale, b->n_logit_rows * width);
-    TRY(linear_group(x, m->picked, b->n_logit_rows, &part, 1));
-    for (size_t i = 0; m->shortlist && i < b->n_logit_rows; i++) {
-        const struct source_span *source = &b->sources[span_of(b, b->logit_rows[i])];
-        TRY(shortlist_apply(m->shortlist, source->tokens, source->n_tokens, b->logits + i * vocabulary));
-    }
-    return 0;
-}
-
 int seq2seq_forward(struct model *base, struct exec *x, const struct batch *b)
 {
     struct seq2seq *m = (struct seq2seq *)base;
@@ -453,5 +435,25 @@ int seq2seq_forward(struct model *base, struct exec *x, const struct batch *b)
     transformer_norm(x, &s->options, &s->output_norm, m->x, m->x, b->rows);
     if (b->hidden)
         TRY(write_hidden(m, m->x, b->rows, b->hidden));
-    return b->n_logit_rows ? write_logits(m, x, b) : 0;
+    return 0;
+}
+
+int seq2seq_logits(struct model *base, struct exec *x, const struct batch *b, size_t first, size_t n,
+                   float *out)
+{
+    struct seq2seq *m = (struct seq2seq *)base;
+    size_t width = m->o.shape.embedding, vocabulary = m->o.shape.vocabulary;
+    const struct weight *head = m->head.panels ? &m->head : &m->tokens;
+    const struct linear_part part = {out, vocabulary, head, m->head_bias, false};
+    TRY(grow_floats(&m->picked, &m->picked_have, n * width));
+    for (size_t i = 0; i < n; i++)
+        memcpy(m->picked + i * width, m->x + b->logit_rows[first + i] * width, width * sizeof *m->x);
+    if (m->o.output_scale != 1)
+        scale_by(x, m->picked, m->o.output_scale, n * width);
+    TRY(linear_group(x, m->picked, n, &part, 1));
+    for (size_t i = 0; m->shortlist && i < n; i++) {
+        const struct source_span *source = &b->sources[span_of(b, b->logit_rows[first + i])];
+        TRY(shortlist_apply(m->shortlist, source->tokens, source->n_tokens, out + i * vocabulary));
+    }
+    return 0;
 }

@@ -34,6 +34,8 @@ int seq2seq_shape(const struct seq2seq_family *f, const struct checkpoint *c, st
 int seq2seq_load(const struct seq2seq_family *f, const struct checkpoint *c, struct exec *x, size_t context,
                  enum dtype kv_dtype, struct model **out, struct error *e);
 int seq2seq_forward(struct model *m, struct exec *x, const struct batch *batch);
+int seq2seq_logits(struct model *m, struct exec *x, const struct batch *batch, size_t first, size_t n,
+                   float *out);
 int seq2seq_encode(struct model *m, struct exec *x, const struct encode_batch *batch);
 void seq2seq_free(struct model *m);
 

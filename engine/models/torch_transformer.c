@@ -326,6 +326,7 @@ const struct arch arch_transformer = {
     .shape = decoder_shape_of,
     .load = decoder_load_of,
     .forward = seq2seq_forward,
+    .logits = seq2seq_logits,
     .free = seq2seq_free,
 };
 
@@ -335,6 +336,7 @@ const struct arch arch_transformer_seq2seq = {
     .shape = pair_shape,
     .load = pair_load,
     .forward = seq2seq_forward,
+    .logits = seq2seq_logits,
     .encode = seq2seq_encode,
     .free = seq2seq_free,
 };

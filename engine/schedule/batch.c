@@ -1,8 +1,8 @@
 /* batch.c - see batch.h.
- * Order inside a tick: gather -> forward -> prompt events, pooling, prefix pages -> sample in parallel ->
- * tell. Only the sampling runs on the pool; events are sent one after another, in the order of the items.
- * A draft's rows are sampled in order for as long as the token picked is the one that was drafted: each pick
- * is the one that would have been made without it. */
+ * Order inside a tick: gather -> forward -> for a few items at a time: logits, prompt events, pooling, prefix
+ * pages, sample in parallel -> tell.  Only the sampling runs on the pool; events are sent one after another,
+ * in the order of the items. A draft's rows are sampled in order for as long as the token picked is the one
+ * that was drafted: each pick is the one that would have been made without it. */
 #include "engine/schedule/batch.h"
 
 #include <stdlib.h>
@@ -26,6 +26,10 @@ struct pick {
     struct engine_alternative top[LIMIT_TOP_LOGPROBS];
 };
 
+/* Logits of so many rows at once, which are sampled before the next ones are computed (more of an item that
+ * wants more): a vocabulary is wide, and so many rows cost no more time each than all at once. */
+enum { LOGIT_ROWS = 32 };
+
 struct batch_runner {
     struct exec *exec;
     struct sampler_scratch *scratch; /* one a pool worker */
@@ -39,7 +43,7 @@ struct batch_runner {
     float *logits;
     float *hidden; /* of a batch in which something is pooled, and one row more */
     struct pick *picks;
-    size_t n_picks, vocabulary;
+    size_t n_picks, n_drawn, vocabulary;
 };
 
 int batch_runner_create(struct exec *x, struct batch_runner **out, struct error *e)
@@ -183,7 +187,6 @@ static int gather(struct batch_runner *r, const struct model_shape *shape, const
         used += items[i].sequence->n_pages;
         add_rows(r, b, &items[i]);
     }
-    TRY(batch_reserve(&r->logits, &r->cap_logits, b->n_logit_rows * r->vocabulary, sizeof *r->logits));
     if (pools)
         TRY(batch_reserve(&r->hidden, &r->cap_hidden, (rows + 1) * shape->embedding, sizeof *r->hidden));
     b->tokens = r->tokens;
@@ -193,7 +196,6 @@ static int gather(struct batch_runner *r, const struct model_shape *shape, const
     b->states = shape->state_bytes > 0 ? r->states : NULL;
     b->sources = shape->cross_layers > 0 ? r->sources : NULL;
     b->logit_rows = r->logit_rows;
-    b->logits = r->logits;
     b->hidden = pools ? r->hidden : NULL;
     return 0;
 }
@@ -223,7 +225,7 @@ static void report_token(void *context, size_t i, unsigned worker)
 }
 
 /* Tells prompt tokens that were not told before (a preempted sequence computes some of them again). */
-static int report_prompt(struct batch_runner *r, const struct batch_item *item, size_t first_logit)
+static int report_prompt(struct batch_runner *r, const struct batch_item *item, const float *logits)
 {
     struct sequence *s = item->sequence;
     const struct job *j = s->job;
@@ -236,7 +238,7 @@ static int report_prompt(struct batch_runner *r, const struct batch_item *item, 
         return -1;
     p->runner = r;
     p->sequence = s;
-    p->logits = r->logits + first_logit * r->vocabulary;
+    p->logits = logits;
     p->first = s->n_reported;
     p->first_row_token = s->n_computed + 1;
     pool_run(exec_pool(r->exec), end - p->first, report_token, p);
@@ -335,7 +337,7 @@ static bool draw(struct batch_runner *r, struct pick *p, size_t n, unsigned work
 static void draw_run(void *context, size_t i, unsigned worker)
 {
     struct batch_runner *r = context;
-    struct pick *p = &r->picks[i];
+    struct pick *p = &r->picks[r->n_drawn + i];
     const struct sequence *s = p->sequence;
     if (s->job->beams) {
         scan_beam(r, p, worker);
@@ -411,19 +413,19 @@ static void fail_items(const struct batch_item *items, size_t n)
         error_no_memory(&items[i].sequence->job->failure);
 }
 
-/* After the forward pass: what is computed now, which rows are to be sampled. */
+/* After the forward pass: what is computed now, which rows are to be sampled.  logits: of item i's rows. */
 static void advance(struct batch_runner *r, const struct batch *b, const struct batch_item *item, size_t i,
-                    bool keep_prefix, struct batch_result *result)
+                    const float *logits, bool keep_prefix, struct batch_result *result)
 {
     struct sequence *s = item->sequence;
     struct job *j = s->job;
     bool sample = will_sample(item);
-    if (report_prompt(r, item, r->first_logit[i]) < 0) {
+    if (report_prompt(r, item, logits) < 0) {
         error_no_memory(&j->failure);
         return;
     }
     pool_rows(b, i, s, item->take);
-    size_t first = s->n_computed, last_logit = r->first_logit[i];
+    size_t first = s->n_computed, last_logit = 0;
     for (size_t p = first; p + 1 < s->n_tokens && p + 1 < first + item->take; p++)
         last_logit += wants_logits(item, p);
     s->n_computed += item->take - s->n_draft;
@@ -431,7 +433,7 @@ static void advance(struct batch_runner *r, const struct batch *b, const struct 
         result->prompt_tokens += (s->n_computed < j->n_prefix ? s->n_computed : j->n_prefix) - first;
     if (keep_prefix)
         sequence_keep_prefix(s, exec_prompt_differs(r->exec));
-    if (sample && add_picks(r, s, r->logits + last_logit * r->vocabulary) < 0)
+    if (sample && add_picks(r, s, logits + last_logit * r->vocabulary) < 0)
         error_no_memory(&j->failure);
     else if (!sample && s->n_computed == s->n_tokens)
         finish_prompt_only(j, b);
@@ -476,20 +478,58 @@ static void tell(struct batch_runner *r, struct batch_result *result)
     }
 }
 
+/* Where item i's logit rows end. */
+static size_t logits_end(const struct batch_runner *r, const struct batch *b, size_t i)
+{
+    return i + 1 < b->n_spans ? r->first_logit[i + 1] : b->n_logit_rows;
+}
+
+/* Items from i on whose logits are computed at once; slices are about alike. */
+static size_t slice_end(const struct batch_runner *r, const struct batch *b, size_t i)
+{
+    size_t slices = (b->n_logit_rows + LOGIT_ROWS - 1) / LOGIT_ROWS, first = r->first_logit[i];
+    size_t even = slices ? (b->n_logit_rows + slices - 1) / slices : 0;
+    size_t end = i + 1;
+    while (end < b->n_spans && r->first_logit[end] - first < even &&
+           logits_end(r, b, end) - first <= LOGIT_ROWS)
+        end++;
+    return end;
+}
+
+/* Items i … end-1: from their logits to what is drawn. */
+static int run_slice(struct batch_runner *r, struct model *m, const struct batch *b,
+                     const struct batch_item *items, size_t i, size_t end, bool keep_prefix,
+                     struct batch_result *result)
+{
+    size_t first = r->first_logit[i], rows = logits_end(r, b, end - 1) - first;
+    TRY(batch_reserve(&r->logits, &r->cap_logits, rows * r->vocabulary, sizeof *r->logits));
+    if (rows > 0)
+        TRY(m->arch->logits(m, r->exec, b, first, rows, r->logits));
+    for (; i < end; i++) {
+        const float *logits = rows > 0 ? r->logits + (r->first_logit[i] - first) * r->vocabulary : NULL;
+        advance(r, b, &items[i], i, logits, keep_prefix, result);
+    }
+    pool_run(exec_pool(r->exec), r->n_picks - r->n_drawn, draw_run, r);
+    r->n_drawn = r->n_picks;
+    return 0;
+}
+
 struct batch_result batch_run(struct batch_runner *r, struct served_model *m, const struct batch_item *items,
                               size_t n, bool keep_prefix)
 {
     struct batch b;
     struct batch_result result = {0};
-    r->n_picks = 0;
+    r->n_picks = r->n_drawn = 0;
     r->vocabulary = m->model->shape.vocabulary;
     if (gather(r, &m->model->shape, items, n, &b) < 0 || m->model->arch->forward(m->model, r->exec, &b) < 0) {
         fail_items(items, n);
         return result;
     }
-    for (size_t i = 0; i < n; i++)
-        advance(r, &b, &items[i], i, keep_prefix, &result);
-    pool_run(exec_pool(r->exec), r->n_picks, draw_run, r);
+    for (size_t i = 0, end; i < n; i = end) {
+        end = slice_end(r, &b, i);
+        if (run_slice(r, m->model, &b, items, i, end, keep_prefix, &result) < 0)
+            fail_items(items + i, end - i);
+    }
     tell(r, &result);
     return result;
 }

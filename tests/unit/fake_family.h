@@ -20,7 +20,7 @@
 #include "engine/schedule/scheduler.h"
 #include "tests/unit/byte_vocabulary.h"
 
-enum { FAKE_EMBEDDING = 8, FAKE_LABELS = 3, FAKE_CONTEXT = 1024 };
+enum { FAKE_EMBEDDING = 8, FAKE_LABELS = 3, FAKE_CONTEXT = 1024, FAKE_LOGIT_ROWS = 1024 };
 
 struct fake_family {
     struct model base;
@@ -29,7 +29,8 @@ struct fake_family {
     size_t n_ends;
     atomic_size_t rows, encoded, most_encoded; /* forward and encoder rows; the latter in one call at most */
     atomic_uint slow_us;
-    atomic_bool fails; /* as if scratch memory were out */
+    uint64_t logit_hashes[FAKE_LOGIT_ROWS]; /* of the last forward() */
+    atomic_bool fails;                      /* as if scratch memory were out */
 };
 
 struct fake_state {
@@ -41,7 +42,7 @@ static inline int32_t *fake_slot(void *const *pages, size_t position)
     return (int32_t *)pages[position / KV_PAGE_TOKENS] + position % KV_PAGE_TOKENS;
 }
 
-static inline void fake_logits(const struct fake_family *m, uint64_t hash, float *logits)
+static inline void fake_row(const struct fake_family *m, uint64_t hash, float *logits)
 {
     for (size_t t = 0; t < m->base.shape.vocabulary; t++)
         logits[t] = (float)(hash_mix(hash, t) >> 40) / 2097152.0f; /* 24 bits: exact */
@@ -99,11 +100,12 @@ static inline int fake_forward(struct model *model, struct exec *x, const struct
         for (size_t r = 0; r < s->rows; r++) {
             size_t row = s->first_row + r;
             uint64_t hash = fake_read(m, b, i, r);
+            ck_assert_uint_lt(logit, FAKE_LOGIT_ROWS);
             for (size_t k = 0; b->hidden && k < shape->embedding; k++)
                 b->hidden[row * shape->embedding + k] =
                     fake_hidden(b->tokens[row], s->first_position + r, 0, 0, k);
             if (logit < b->n_logit_rows && b->logit_rows[logit] == row)
-                fake_logits(m, hash, b->logits + logit++ * shape->vocabulary);
+                m->logit_hashes[logit++] = hash;
         }
     }
     ck_assert_uint_eq(logit, b->n_logit_rows);
@@ -111,6 +113,17 @@ static inline int fake_forward(struct model *model, struct exec *x, const struct
     if (m->slow_us)
         usleep(m->slow_us);
     return m->fails ? -1 : 0;
+}
+
+static inline int fake_logits(struct model *model, struct exec *x, const struct batch *b, size_t first,
+                              size_t n, float *out)
+{
+    const struct fake_family *m = (const struct fake_family *)model;
+    (void)x;
+    ck_assert_uint_le(first + n, b->n_logit_rows);
+    for (size_t i = 0; i < n; i++)
+        fake_row(m, m->logit_hashes[first + i], out + i * model->shape.vocabulary);
+    return 0;
 }
 
 static inline int32_t fake_sum(const int32_t *tokens, size_t n)
@@ -179,9 +192,10 @@ static inline int fake_encode(struct model *model, struct exec *x, const struct 
     return m->fails ? -1 : 0;
 }
 
-static const struct arch fake_decoder = {.name = "fake", .forward = fake_forward};
+static const struct arch fake_decoder = {.name = "fake", .forward = fake_forward, .logits = fake_logits};
 static const struct arch fake_encoder = {.name = "fake", .encode = fake_encode};
-static const struct arch fake_both = {.name = "fake", .forward = fake_forward, .encode = fake_encode};
+static const struct arch fake_both = {
+    .name = "fake", .forward = fake_forward, .logits = fake_logits, .encode = fake_encode};
 
 enum fake_kind {
     FAKE_PLAIN,
@@ -403,7 +417,7 @@ static inline void fake_greedy(const struct fake_family *m, uint64_t hash, int32
     float logits[1024];
     bool forgets = m->base.shape.kv_layers == 0 && m->base.shape.state_bytes == 0;
     for (size_t i = 0; i < n; i++) {
-        fake_logits(m, forgets ? hash_mix(0, (uint64_t)last) : hash, logits);
+        fake_row(m, forgets ? hash_mix(0, (uint64_t)last) : hash, logits);
         out[i] = last = (int32_t)row_argmax(logits, m->base.shape.vocabulary);
         hash = hash_mix(hash, (uint64_t)last);
     }

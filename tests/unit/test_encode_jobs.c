@@ -402,7 +402,7 @@ START_TEST(the_checkpoints_rules_are_kept)
     bench_submit(&served, &job);
     bench_wait(&a);
     uint64_t hash = hash_mix(fake_hash(0, source, 30), 7);
-    fake_logits(&model, hash, logits);
+    fake_row(&model, hash, logits);
     fake_greedy(&model, hash_mix(hash, 11), 11, expected, 13);
     ck_assert_uint_eq(a.n[0], 15);
     ck_assert_int_eq(a.tokens[0][0], 11);

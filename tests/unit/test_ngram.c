@@ -75,13 +75,13 @@ static void run(struct model *m, struct exec *x, size_t at, const int32_t *token
                             .n_spans = 1,
                             .states = &state,
                             .logit_rows = rows,
-                            .n_logit_rows = n,
-                            .logits = logits};
+                            .n_logit_rows = n};
     for (size_t i = 0; i < n; i++) {
         positions[i] = (uint32_t)(at + i);
         rows[i] = (uint32_t)i;
     }
     ck_assert_int_eq(m->arch->forward(m, x, &b), 0);
+    ck_assert_int_eq(m->arch->logits(m, x, &b, 0, b.n_logit_rows, logits), 0);
 }
 
 static void expect(const float *logits, int32_t word, double log10_value)

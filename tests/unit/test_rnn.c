@@ -172,7 +172,6 @@ static void run(struct model *m, struct exec *x, size_t n, const size_t *at, con
                       .n_spans = n,
                       .states = states,
                       .logit_rows = rows,
-                      .logits = logits,
                       .hidden = hidden};
     for (size_t i = 0; i < n; i++) {
         spans[i] = (struct attention_span){.first_row = b.rows, .rows = counts[i], .first_position = at[i]};
@@ -184,6 +183,7 @@ static void run(struct model *m, struct exec *x, size_t n, const size_t *at, con
     }
     b.n_logit_rows = b.rows;
     ck_assert_int_eq(m->arch->forward(m, x, &b), 0);
+    ck_assert_int_eq(m->arch->logits(m, x, &b, 0, b.n_logit_rows, logits), 0);
 }
 
 static void *new_state(const struct model *m)

@@ -21,12 +21,13 @@
 #include "tests/unit/byte_vocabulary.h"
 #include "tests/unit/suite.h"
 
-enum { VOCABULARY = BYTE_VOCABULARY_SIZE, CONTEXT = 2048 };
+enum { VOCABULARY = BYTE_VOCABULARY_SIZE, CONTEXT = 2048, MOST_LOGITS = 1024 };
 
 /* ---- the fake family ------------------------------------------------------------------------- */
 
 static atomic_size_t forward_rows;
-static atomic_size_t most_rows; /* of one call */
+static atomic_size_t most_rows, most_logits; /* of one call */
+static int32_t next_tokens[MOST_LOGITS];     /* of the logit rows of the last one */
 static atomic_uint slow_us, slow_row_us;
 
 static size_t period; /* 0: no token has to do with an earlier one */
@@ -77,9 +78,8 @@ static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
             for (size_t p = 0; p <= position; p++)
                 hash = hash_mix(hash, (uint64_t)in_place(s->pages, p));
             int32_t earlier = in_place(s->pages, earlier_than(position + 1)) & ~GENERATED;
-            float *logits = b->logits + logit++ * VOCABULARY;
-            memset(logits, 0, VOCABULARY * sizeof *logits);
-            logits[next_token(hash, position + 1, earlier)] = 10;
+            ck_assert_uint_lt(logit, MOST_LOGITS);
+            next_tokens[logit++] = next_token(hash, position + 1, earlier);
         }
     }
     ck_assert_uint_eq(logit, b->n_logit_rows);
@@ -93,7 +93,21 @@ static int fake_forward(struct model *m, struct exec *x, const struct batch *b)
     return 0;
 }
 
-static const struct arch fake_arch = {.name = "fake", .forward = fake_forward};
+static int fake_logits(struct model *m, struct exec *x, const struct batch *b, size_t first, size_t n,
+                       float *out)
+{
+    (void)m;
+    (void)x;
+    ck_assert_uint_le(first + n, b->n_logit_rows);
+    memset(out, 0, n * VOCABULARY * sizeof *out);
+    for (size_t i = 0; i < n; i++)
+        out[i * VOCABULARY + (size_t)next_tokens[first + i]] = 10;
+    if (n > most_logits)
+        most_logits = n;
+    return 0;
+}
+
+static const struct arch fake_arch = {.name = "fake", .forward = fake_forward, .logits = fake_logits};
 static struct model fake_model = {
     .arch = &fake_arch,
     .shape = {.vocabulary = VOCABULARY,
@@ -325,6 +339,19 @@ START_TEST(a_crowd_gets_the_answers_of_each_alone)
     ck_assert_uint_gt(s.prefix_hits, 0);
     ck_assert_uint_eq(s.jobs_finished, CROWD);
     ck_assert_uint_eq(s.kv_bytes_used, 0);
+    close_scheduler();
+}
+END_TEST
+
+START_TEST(logits_of_a_few_rows_are_there_at_a_time)
+{
+    struct scheduler_options o = default_options();
+    o.max_sequences = CROWD;
+    o.batch_tokens = 512;
+    most_logits = 0;
+    run_crowd(o, 1, false);
+    ck_assert_uint_gt(most_logits, 16);
+    ck_assert_uint_le(most_logits, 32);
     close_scheduler();
 }
 END_TEST
@@ -859,6 +886,7 @@ int main(void)
     TCase *c = tcase_create("jobs");
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, a_crowd_gets_the_answers_of_each_alone, 0, 2);
+    tcase_add_test(c, logits_of_a_few_rows_are_there_at_a_time);
     tcase_add_loop_test(c, a_small_ceiling_preempts_and_changes_nothing, 0, 2);
     tcase_add_loop_test(c, choices_share_the_prompt_and_part_where_they_write, 0, 2);
     tcase_add_loop_test(c, choices_survive_preemption, 0, 2);
