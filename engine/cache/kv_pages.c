@@ -11,7 +11,7 @@
 enum {
     PAGE_ALIGNMENT = 64,
     SPARE_PAGES = 32,      /* of one cache */
-    SPARE_BYTES = 4 << 20, /* and no more than this, or one page: it is memory that serves nobody */
+    SPARE_BYTES = 1 << 20, /* and no more than this, or one page: it is memory that serves nobody */
 };
 
 struct kv_pool {
