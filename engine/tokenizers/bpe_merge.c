@@ -91,7 +91,7 @@ static int add_merge(struct merge_table *t, const struct tokenizer_spec *spec, c
         return 0;
     struct pair_slot *slot = slot_of(t, left, right);
     if (slot->left < 0 || !(flags & MERGES_FIRST_WINS)) {
-        *slot = (struct pair_slot){left, right, (uint32_t)rank, merged};
+        *slot = (struct pair_slot){left, right, (uint32_t)rank};
         t->merged[rank] = merged;
     }
     return 0;

@@ -16,7 +16,6 @@
 struct pair_slot {
     int32_t left, right; /* ids; left < 0: free */
     uint32_t rank;
-    int32_t merged;
 };
 
 struct merge_table {
