@@ -129,7 +129,8 @@ int weight_load(struct exec *x, const struct tensor_source *s, const struct tens
 int weight_pack(struct exec *x, enum dtype dtype, const void *data, size_t rows, size_t cols,
                 struct weight *w, struct error *e);
 void weight_free(struct weight *w);
-void weight_row(const struct weight *w, size_t row, float *out); /* cols floats: an embedding look-up */
+void weight_row(const struct weight *w, size_t row, float *out);     /* cols floats: an embedding look-up */
+void weight_row_add(const struct weight *w, size_t row, float *out); /* added to the floats that are there */
 
 /* ---- matrix work ---------------------------------------------------------------------------- */
 

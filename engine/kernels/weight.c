@@ -378,16 +378,49 @@ void panel_values(enum dtype dtype, const uint8_t *w, size_t r, float *out)
     quant_values(dtype, &p, out);
 }
 
-void weight_row(const struct weight *w, size_t row, float *out)
+enum { PIECE = 256 }; /* values of a row that are read at once: no block is longer */
+
+/* How many of a row's values from `first` on, at most, row_piece() gives: whole blocks. */
+static size_t piece_values(const struct weight *w, size_t first)
+{
+    size_t most = dtype_is_quantised(w->dtype) ? dtype_row(w->dtype)->block_values : PIECE;
+    return w->cols - first < most ? w->cols - first : most;
+}
+
+/* n values of a row from `first` on. */
+static void row_piece(const struct weight *w, size_t row, size_t first, size_t n, float *out)
 {
     const struct dtype_row *type = dtype_row(w->dtype);
-    const uint8_t *panel = panel_of(w, row);
+    const uint8_t *block = panel_of(w, row) + first / type->block_values * panel_block_bytes(w->dtype);
     size_t r = row % PANEL_ROWS;
-    for (size_t i = 0; i < w->cols; i += type->block_values) {
-        const uint8_t *block = panel + i / type->block_values * panel_block_bytes(w->dtype);
-        if (dtype_is_quantised(w->dtype))
-            panel_values(w->dtype, block, r, out + i);
-        else
-            dtype_to_f32(w->dtype, block + r * type->block_bytes, 1, out + i);
+    uint16_t words[PIECE];
+    if (dtype_is_quantised(w->dtype)) {
+        panel_values(w->dtype, block, r, out);
+    } else if (type->block_bytes == sizeof *out) {
+        for (size_t i = 0; i < n; i++)
+            memcpy(out + i, block + (i * PANEL_ROWS + r) * sizeof *out, sizeof *out);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            memcpy(words + i, block + (i * PANEL_ROWS + r) * sizeof *words, sizeof *words);
+        dtype_to_f32(w->dtype, words, n, out);
+    }
+}
+
+void weight_row(const struct weight *w, size_t row, float *out)
+{
+    for (size_t i = 0, n; i < w->cols; i += n) {
+        n = piece_values(w, i);
+        row_piece(w, row, i, n, out + i);
+    }
+}
+
+void weight_row_add(const struct weight *w, size_t row, float *out)
+{
+    float piece[PIECE];
+    for (size_t i = 0, n; i < w->cols; i += n) {
+        n = piece_values(w, i);
+        row_piece(w, row, i, n, piece);
+        for (size_t k = 0; k < n; k++)
+            out[i + k] += piece[k];
     }
 }

@@ -8,6 +8,8 @@
 #include "engine/base/json.h"
 #include "engine/models/heads.h"
 
+enum { EMBED_ROWS = 16 }; /* looked up by one thread at a time */
+
 struct encoder {
     struct model base;
     struct transformer_options options;
@@ -19,7 +21,7 @@ struct encoder {
     struct head head;
     struct transformer_buffers *buffers;
 
-    float *x, *added; /* (rows, embedding) of a batch, grown to the largest seen; one row of an embedding */
+    float *x; /* (rows, embedding) of a batch, grown to the largest seen */
     size_t x_have;
 };
 
@@ -110,7 +112,6 @@ void encoder_free(struct model *base)
     free(m->norm.scale);
     free(m->norm.bias);
     free(m->x);
-    free(m->added);
     free(m);
 }
 
@@ -133,8 +134,7 @@ static int load_tensors(struct tensor_loader *l, struct encoder *m)
 static int allocate(struct encoder *m, struct error *e)
 {
     m->layers = calloc(m->base.shape.layers, sizeof *m->layers);
-    m->added = malloc(m->options.embedding * sizeof *m->added);
-    if (!m->layers || !m->added)
+    if (!m->layers)
         return error_no_memory(e);
     return transformer_buffers_create(&m->buffers, e);
 }
@@ -159,26 +159,32 @@ int encoder_load(const struct checkpoint *c, struct exec *x, size_t context, enu
 
 /* ---- encoding ------------------------------------------------------------------------------------ */
 
-static void add_row(struct encoder *m, const struct weight *table, size_t row, float *x)
-{
-    weight_row(table, row, m->added);
-    for (size_t i = 0; i < m->options.embedding; i++)
-        x[i] += m->added[i];
-}
+struct embed_call {
+    const struct encoder *m;
+    const struct encode_batch *b;
+};
 
 /* A text without second part has type 0; a model with one type knows no other. */
-static void embed(struct encoder *m, const struct encode_batch *b)
+static void embed_row(const struct encoder *m, const struct encode_batch *b, size_t row, size_t position)
 {
-    for (size_t i = 0; i < b->n_spans; i++) {
-        const struct attention_span *span = &b->spans[i];
-        for (size_t position = 0; position < span->rows; position++) {
-            size_t row = span->first_row + position, type = b->types ? b->types[row] : 0;
-            float *x = m->x + row * m->options.embedding;
-            weight_row(&m->tokens, (size_t)b->tokens[row], x);
-            if (m->n_types > 0)
-                add_row(m, &m->types, type < m->n_types ? type : m->n_types - 1, x);
-            add_row(m, &m->positions, position, x);
-        }
+    size_t type = b->types ? b->types[row] : 0;
+    float *x = m->x + row * m->options.embedding;
+    weight_row(&m->tokens, (size_t)b->tokens[row], x);
+    if (m->n_types > 0)
+        weight_row_add(&m->types, type < m->n_types ? type : m->n_types - 1, x);
+    weight_row_add(&m->positions, position, x);
+}
+
+/* EMBED_ROWS rows, whichever spans they are of. */
+static void embed_chunk(void *context, size_t chunk, unsigned worker)
+{
+    const struct embed_call *c = context;
+    size_t first = chunk * EMBED_ROWS, end = first + EMBED_ROWS;
+    (void)worker;
+    for (size_t i = 0; i < c->b->n_spans && c->b->spans[i].first_row < end; i++) {
+        size_t span = c->b->spans[i].first_row, span_end = span + c->b->spans[i].rows;
+        for (size_t row = first > span ? first : span; row < end && row < span_end; row++)
+            embed_row(c->m, c->b, row, row - span);
     }
 }
 
@@ -186,7 +192,8 @@ int encoder_encode(struct model *base, struct exec *x, const struct encode_batch
 {
     struct encoder *m = (struct encoder *)base;
     TRY(grow_floats(&m->x, &m->x_have, b->rows * m->options.embedding));
-    embed(m, b);
+    struct embed_call embedding = {m, b};
+    pool_run(exec_pool(x), (b->rows + EMBED_ROWS - 1) / EMBED_ROWS, embed_chunk, &embedding);
     transformer_norm(x, &m->options, &m->norm, m->x, m->x, b->rows);
     for (size_t i = 0; i < base->shape.layers; i++)
         TRY(transformer_encode(m->buffers, x, &m->options, &m->layers[i], NULL, 0, b->spans, b->n_spans,
