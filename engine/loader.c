@@ -303,6 +303,7 @@ static int load_weights(const struct loader *l, const struct checkpoint *c, cons
     int status = exec_create(l->kernels, pool, &exec, e);
     if (status == 0) {
         exec_set_precision(exec, precision);
+        exec_set_arithmetic(exec, l->arithmetic);
         status = arch->load(c, exec, context, kv_dtype, out, e);
     }
     if (status == 0)

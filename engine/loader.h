@@ -23,8 +23,9 @@ struct engine_model {
 
 struct loader {
     const struct kernel_set *kernels;
-    unsigned threads;   /* of the loader's own pool, so that ticks go on meanwhile */
-    uint64_t kv_memory; /* the ceiling that must hold one full sequence */
+    enum arithmetic arithmetic; /* that its matrices will meet */
+    unsigned threads;           /* of the loader's own pool, so that ticks go on meanwhile */
+    uint64_t kv_memory;         /* the ceiling that must hold one full sequence */
 };
 
 int loader_load(const struct loader *l, const char *name, const char *path,

@@ -15,6 +15,7 @@ typedef __m512i vi;
 #define KERNEL_NAME    "avx512"
 #define LINEAR_ROUNDED linear_rounded
 #define QUANTISE       quantise_row
+#define FIXED_KERNELS  &fixed_kernels_avx512
 #define QUERY_ROWS     12
 #define QUERY_VECTORS  2
 /* 12 rows: their dots and sums, a vector of digits and a few more fill the 32 registers */

@@ -19,6 +19,7 @@ struct exec {
     size_t prompt_rows; /* of the calls to come */
     enum prompt_precision prompt_precision;
     enum precision precision;
+    bool fixed_allowed;
     size_t converted;
     struct scratch shared[EXEC_BUFFERS];
     struct scratch *workers; /* pool_threads() of them */
@@ -103,6 +104,16 @@ void exec_set_precision(struct exec *x, enum precision p)
 enum precision exec_precision(const struct exec *x)
 {
     return x->precision;
+}
+
+void exec_allow_fixed(struct exec *x, bool allow)
+{
+    x->fixed_allowed = allow;
+}
+
+bool exec_fixes(const struct exec *x)
+{
+    return x->fixed_allowed && x->arithmetic == ARITHMETIC_FAST && x->set->fixed;
 }
 
 void exec_count_converted(struct exec *x)

@@ -60,7 +60,7 @@ static size_t choose_panels(const struct ff_call *c)
 {
     size_t rows = c->in.rows < LINEAR_TILE_ROWS ? c->in.rows : LINEAR_TILE_ROWS;
     size_t bytes = linear_tile_bytes(c->e, c->in.rows, c->parts, c->n_parts) / c->n_parts;
-    size_t n = bytes / panel_bytes(c->parts[0].w->dtype, c->in.cols);
+    size_t n = bytes / weight_panel_bytes(c->parts[0].w);
     size_t most = TILE_VALUES / rows / PANEL_ROWS;
     n = n < most ? n : most;
     return n < STEP_PANELS ? STEP_PANELS : n / STEP_PANELS * STEP_PANELS;

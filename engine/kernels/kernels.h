@@ -45,6 +45,12 @@
  * (set.h: struct prompt_kernels); there too a row's bits depend on that row alone.  Generated rows, and all
  * rows of a set without one, are as in `exact`.
  *
+ * Fixed point is one such way (sets with struct fixed_kernels), for the layers of encoders that give nothing
+ * but vectors: in blocks of 32 columns w = d * q and x = dx * qx, q and qx of 16 bits and, as vectors of 32,
+ * as long as sums of 31 bits allow: |q| <= 65500, |qx| <= 32767.  acc = fma((float)dot(q, qx), d * dx, acc)
+ * over ascending blocks from 0, then the bias.  MiniLM's vectors of length 1 are off by less than 5e-5 an
+ * element. A panel has, per block, 16 floats d, then for each pair of columns 16 pairs of int16, one a row.
+ *
  * Norms and sums over a row run in 16 virtual lanes (element i into lane i % 16, in order, fma for
  * products), folded 8+8, 4+4, 2+2, 1+1.  exp and the activations are kernels/math.inc's everywhere.
  * Everything is compiled with -ffp-contract=off.
@@ -107,6 +113,7 @@ struct weight {
     enum dtype dtype;  /* of the panels: F32 where a tensor held F64 or integers */
     size_t rows, cols; /* output and input features */
     bool rounded;      /* BF16, and so are its activations: PRECISION_BF16 */
+    bool fixed;        /* F32 that became fixed point */
     void *panels;      /* ceil(rows/16) panels, 64-byte aligned; owned */
     size_t bytes;
     struct panel_slab *home; /* of the panels */
@@ -117,6 +124,9 @@ enum precision { PRECISION_FILE, PRECISION_BF16, PRECISION_Q8 };
 void exec_set_precision(struct exec *x,
                         enum precision p); /* of loads to come; PRECISION_FILE until it is called */
 enum precision exec_precision(const struct exec *x);
+/* Whether fixed point is good enough for weights of PRECISION_FILE to come: not until it is called.  Such
+ * weights are for matrix products only. */
+void exec_allow_fixed(struct exec *x, bool allow);
 size_t
 exec_converted(const struct exec *x); /* matrices that were loaded in another precision than the file's */
 

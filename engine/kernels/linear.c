@@ -32,7 +32,7 @@ struct linear_tile linear_tile_of(const struct linear_rows *in, const struct wei
                                   size_t panel, size_t panels, size_t row)
 {
     size_t panels_left = weight_panels(w) - panel, rows_left = in->rows - row;
-    struct linear_tile t = {.cols = in->cols, .panel_bytes = panel_bytes(w->dtype, w->cols)};
+    struct linear_tile t = {.cols = in->cols, .panel_bytes = weight_panel_bytes(w)};
     t.n_panels = panels_left < panels ? panels_left : panels;
     t.rows = rows_left < LINEAR_TILE_ROWS ? rows_left : LINEAR_TILE_ROWS;
     t.panels = (const uint8_t *)w->panels + panel * t.panel_bytes;
@@ -44,13 +44,17 @@ struct linear_tile linear_tile_of(const struct linear_rows *in, const struct wei
         t.a = in->blocks + row * (in->cols / QUANT_BLOCK);
     if (in->rounded)
         t.rounded = in->rounded + row * rounded_stride(in->cols);
+    if (in->fixed.q)
+        t.fixed = fixed_rows_at(in->fixed, in->cols, row, 0);
     t.bias = bias ? bias + panel * PANEL_ROWS : NULL;
     return t;
 }
 
 void linear_tile_run(const struct kernel_set *set, const struct weight *w, const struct linear_tile *t)
 {
-    if (w->rounded)
+    if (w->fixed)
+        set->fixed->linear(t);
+    else if (w->rounded)
         set->linear_rounded(t);
     else
         set->linear[w->dtype](t);
@@ -58,7 +62,7 @@ void linear_tile_run(const struct kernel_set *set, const struct weight *w, const
 
 static size_t panels_per_tile(const struct linear_call *c, const struct weight *w)
 {
-    size_t n = c->tile_bytes / panel_bytes(w->dtype, w->cols);
+    size_t n = c->tile_bytes / weight_panel_bytes(w);
     return n > 1 ? n : 2; /* float kernels take panels in pairs */
 }
 

@@ -1,5 +1,5 @@
-/* linear_rows.c - rows of activations in the forms that kernels read: floats, bf16, int8 blocks.
- * A row is normed where that is wanted and brought into its forms while it is in the nearest cache.
+/* linear_rows.c - rows of activations in the forms that kernels read: floats, bf16, int8 blocks, fixed
+ * point.  A row is normed where that is wanted and brought into its forms while it is in the nearest cache.
  * Called by linear.c and feed_forward.c; chunks by the pool's threads. */
 #include <stdatomic.h>
 #include <string.h>
@@ -14,6 +14,8 @@ enum {
 
 unsigned linear_form(const struct kernel_set *set, const struct weight *w)
 {
+    if (w->fixed)
+        return FORM_FIXED;
     if (w->rounded)
         return FORM_ROUNDED;
     return dtype_is_quantised(w->dtype) && !set->float_activations ? FORM_BLOCKS : FORM_FLOATS;
@@ -29,7 +31,9 @@ static bool add_array(size_t *bytes, size_t rows, size_t row_bytes)
 int linear_rows_place(struct exec *e, enum exec_buffer buffer, unsigned forms, size_t rows, size_t cols,
                       struct linear_rows *out)
 {
-    size_t rounded_at, blocks_at, bytes = 0;
+    size_t rounded_at, blocks_at, fixed_at, fixed_d_at, bytes = 0;
+    size_t groups = forms & FORM_FIXED ? rows / FIXED_ROW_GROUP + 1 : 0;
+    size_t group_blocks = fixed_blocks(cols) * FIXED_ROW_GROUP;
     bool fits = add_array(&bytes, rows, forms & FORM_FLOATS ? cols * sizeof(float) : 0);
     rounded_at = bytes;
     fits =
@@ -37,6 +41,10 @@ int linear_rows_place(struct exec *e, enum exec_buffer buffer, unsigned forms, s
     blocks_at = bytes;
     fits = fits &&
            add_array(&bytes, rows, forms & FORM_BLOCKS ? cols / QUANT_BLOCK * sizeof(struct quant_block) : 0);
+    fixed_at = bytes;
+    fits = fits && add_array(&bytes, groups, group_blocks * FIXED_BLOCK * sizeof(int16_t));
+    fixed_d_at = bytes;
+    fits = fits && add_array(&bytes, groups, group_blocks * sizeof(float));
     uint8_t *memory = fits ? exec_shared(e, buffer, bytes ? bytes : ALIGNMENT) : NULL;
     if (!memory)
         return -1;
@@ -47,6 +55,9 @@ int linear_rows_place(struct exec *e, enum exec_buffer buffer, unsigned forms, s
         out->rounded = (uint16_t *)(void *)(memory + rounded_at);
     if (forms & FORM_BLOCKS)
         out->blocks = (struct quant_block *)(void *)(memory + blocks_at);
+    if (forms & FORM_FIXED)
+        out->fixed = (struct fixed_rows){(int16_t *)(void *)(memory + fixed_at),
+                                         (float *)(void *)(memory + fixed_d_at)};
     return 0;
 }
 
@@ -57,6 +68,8 @@ void linear_rows_put(const struct kernel_set *set, const struct linear_rows *to,
         memcpy(to->floats + row * to->cols + col, x, n * sizeof *x);
     if (to->rounded)
         set->to_bf16(to->rounded + row * rounded_stride(to->cols) + col, x, n);
+    if (to->fixed.q)
+        set->fixed->pack(x, n, fixed_rows_at(to->fixed, to->cols, row, col / FIXED_BLOCK));
     if (!to->blocks)
         return;
     size_t group = row / set->row_group * set->row_group, left = to->rows - group;

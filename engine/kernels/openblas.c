@@ -204,6 +204,7 @@ static void complete(const struct kernel_set *rest)
 {
     openblas_set_num_threads(1);
     openblas = *rest;
+    openblas.fixed = NULL;
     openblas.name = "openblas";
     openblas.float_activations = true;
     openblas.scratch_floats = scratch_floats;

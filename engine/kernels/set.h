@@ -36,6 +36,18 @@ struct quant_block {
     int16_t sum[2]; /* of q's first and last 16 */
 };
 
+/* Fixed point (kernels.h).  Rows lie in groups of FIXED_ROW_GROUP: block b of columns of all rows of a group,
+ * then block b + 1; room is for whole groups. */
+enum {
+    FIXED_BLOCK = 32,
+    FIXED_BLOCK_BYTES = PANEL_ROWS * (4 + FIXED_BLOCK * 2), /* of a panel */
+    FIXED_ROW_GROUP = 12 /* divides LINEAR_TILE_ROWS; their dots with two panels fill 24 registers */
+};
+struct fixed_rows {
+    int16_t *q; /* FIXED_BLOCK a block */
+    float *d;   /* one a block */
+};
+
 /* Some rows of x against some consecutive panels of one weight. */
 enum { LINEAR_TILE_ROWS = 288 };
 struct linear_tile {
@@ -47,6 +59,7 @@ struct linear_tile {
     const float *x;              /* (rows, cols); unused by quantised sets */
     const uint16_t *rounded;     /* (rows, rounded_stride(cols)) bf16, for rounded weights instead of x */
     const struct quant_block *a; /* from a whole row group on; unused by float weights */
+    struct fixed_rows fixed;     /* from a whole group on, for fixed weights instead of x */
     float *out;                  /* (rows, out_cols) with `stride` floats between rows */
     size_t stride;
     const float *bias; /* (out_cols), or NULL */
@@ -101,6 +114,13 @@ struct prompt_kernels {
     size_t (*attention_scratch_bytes)(size_t head_dim, size_t vectors);
 };
 
+/* How a set multiplies in fixed point. */
+struct fixed_kernels {
+    /* n columns of one row from a block on, zeros behind them. */
+    void (*pack)(const float *x, size_t n, struct fixed_rows out);
+    void (*linear)(const struct linear_tile *t);
+};
+
 struct kernel_set {
     const char *name;
     bool float_activations;                /* linear[] reads x where a quantising set reads a */
@@ -123,6 +143,7 @@ struct kernel_set {
     void (*attention_join)(const struct attention_tile *t); /* t->pieces of all its blocks into out */
     float (*log_sum_exp)(const float *x, size_t n);
     const struct prompt_kernels *prompt; /* of fast arithmetic; NULL: prompt rows are like all others */
+    const struct fixed_kernels *fixed;   /* of fast arithmetic, where it pays; NULL: no weight is `fixed` */
 };
 
 extern const struct kernel_set kernel_set_scalar;
@@ -130,6 +151,7 @@ extern const struct kernel_set kernel_set_avx2;
 extern const struct kernel_set kernel_set_avxvnni;
 extern const struct kernel_set kernel_set_avx512;
 extern const struct kernel_set kernel_set_neon;
+extern const struct fixed_kernels fixed_kernels_avx512;
 /* The avx512 set with prompts by tiles, and why that can't be here, or NULL: only where avx512 can be. */
 const struct kernel_set *kernel_set_amx(void);
 const char *amx_missing(void);
@@ -179,6 +201,24 @@ static inline size_t panel_bytes(enum dtype dtype, size_t cols)
     return cols / dtype_row(dtype)->block_values * panel_block_bytes(dtype);
 }
 
+static inline size_t fixed_blocks(size_t cols)
+{
+    return (cols + FIXED_BLOCK - 1) / FIXED_BLOCK;
+}
+
+static inline size_t weight_panel_bytes(const struct weight *w)
+{
+    return w->fixed ? fixed_blocks(w->cols) * FIXED_BLOCK_BYTES : panel_bytes(w->dtype, w->cols);
+}
+
+/* From a row's block on: number `block` of as many as `cols` have. */
+static inline struct fixed_rows fixed_rows_at(struct fixed_rows rows, size_t cols, size_t row, size_t block)
+{
+    size_t group = row / FIXED_ROW_GROUP * fixed_blocks(cols) + block;
+    size_t place = group * FIXED_ROW_GROUP + row % FIXED_ROW_GROUP;
+    return (struct fixed_rows){rows.q + place * FIXED_BLOCK, rows.d + place};
+}
+
 static inline bool dtype_is_quantised(enum dtype dtype)
 {
     return quant_format(dtype) != NULL;
@@ -219,6 +259,9 @@ int linear_prompt(struct exec *e, const struct row_norm *norm, const float *x, s
 int feed_forward_prompt(struct exec *e, const struct row_norm *norm, const float *x, size_t rows,
                         const struct feed_forward *f);
 
+/* Whether float weights become fixed when they are loaded now.  exec.c */
+bool exec_fixes(const struct exec *x);
+
 /* bf16 activations go in whole pairs. */
 static inline size_t rounded_stride(size_t cols)
 {
@@ -226,13 +269,14 @@ static inline size_t rounded_stride(size_t cols)
 }
 
 /* Rows in the forms that kernels read them in: bits of a set.  linear_rows.c */
-enum { FORM_FLOATS = 1, FORM_ROUNDED = 2, FORM_BLOCKS = 4 };
+enum { FORM_FLOATS = 1, FORM_ROUNDED = 2, FORM_BLOCKS = 4, FORM_FIXED = 8 };
 struct linear_rows {
     size_t rows, cols;
     const float *x; /* (rows, cols) */
     float *floats;  /* x, where it is ours to be written */
     uint16_t *rounded;
     struct quant_block *blocks;
+    struct fixed_rows fixed;
 };
 unsigned linear_form(const struct kernel_set *set, const struct weight *w); /* that w wants */
 unsigned linear_forms(const struct kernel_set *set, const struct linear_part *parts, size_t n_parts);

@@ -2,6 +2,7 @@
  * Thread: weight_load() and weight_pack() by the owner of the exec; the pool's threads read the tensor
  * in pieces into bounded scratch.  To add a quantised dtype: its layout in kernels.h, its size in
  * panel_block_bytes(); what is neither quantised nor a kernel's own type is packed as F32. */
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ struct pack_call {
 
 static uint8_t *panel_of(const struct weight *w, size_t row)
 {
-    return (uint8_t *)w->panels + row / PANEL_ROWS * panel_bytes(w->dtype, w->cols);
+    return (uint8_t *)w->panels + row / PANEL_ROWS * weight_panel_bytes(w);
 }
 
 /* ---- one row into its panel ----------------------------------------------------------------- */
@@ -123,11 +124,40 @@ INLINE void place_floats(uint8_t *panel, size_t r, const uint8_t *row, size_t co
         memcpy(panel + (i * PANEL_ROWS + r) * size, row + i * size, size);
 }
 
+/* The longest that 32 weights may be, as vector: with 32767 for activations, both rounded, dots stay below
+ * 2^31 (Cauchy and Schwarz). */
+#define WEIGHT_TOP 65500.0f
+
+static void place_fixed(uint8_t *panel, size_t r, const float *row, size_t cols)
+{
+    for (size_t i = 0; i < cols; i += FIXED_BLOCK, panel += FIXED_BLOCK_BYTES) {
+        size_t n = cols - i < FIXED_BLOCK ? cols - i : FIXED_BLOCK;
+        double squares = 0;
+        float largest = 0;
+        for (size_t k = 0; k < n; k++) {
+            squares += (double)row[i + k] * (double)row[i + k];
+            largest = fmaxf(largest, fabsf(row[i + k]));
+        }
+        float d = (float)sqrt(squares) / WEIGHT_TOP; /* not-a-number stays */
+        d = largest / (float)INT16_MAX > d ? largest / (float)INT16_MAX : d;
+        memcpy(panel + r * sizeof d, &d, sizeof d);
+        for (size_t k = 0; k < FIXED_BLOCK; k++) {
+            float q = k < n && d > 0 ? rintf(row[i + k] / d) : 0;
+            int16_t word = (int16_t)(q > -INT16_MAX ? fminf(q, INT16_MAX) : -INT16_MAX);
+            memcpy(panel + 64 + 64 * (k / 2) + 4 * r + 2 * (k % 2), &word, sizeof word);
+        }
+    }
+}
+
 static void place_row(const struct weight *w, size_t row, const uint8_t *data)
 {
     const struct dtype_row *type = dtype_row(w->dtype);
     uint8_t *panel = panel_of(w, row);
     size_t r = row % PANEL_ROWS;
+    if (w->fixed) {
+        place_fixed(panel, r, (const float *)(const void *)data, w->cols);
+        return;
+    }
     if (!dtype_is_quantised(w->dtype)) {
         if (type->block_bytes == 4)
             place_floats(panel, r, data, w->cols, 4);
@@ -185,7 +215,7 @@ static void pack_panel(void *context, size_t panel, unsigned worker)
     size_t first = panel * PANEL_ROWS, left = c->w->rows - first;
     size_t end = first + (left < PANEL_ROWS ? left : PANEL_ROWS);
     if (left < PANEL_ROWS)
-        memset(panel_of(c->w, first), 0, panel_bytes(c->w->dtype, c->w->cols));
+        memset(panel_of(c->w, first), 0, weight_panel_bytes(c->w));
     while (first < end && !atomic_load(&c->failed)) {
         size_t count = end - first < c->rows_per_read ? end - first : c->rows_per_read;
         if (read_rows(c, first, count, worker, &e) < 0) {
@@ -218,7 +248,7 @@ static int check_shape(const struct tensor_info *t, struct error *e)
 static int allocate_panels(struct weight *w, struct error *e)
 {
     size_t panels = (w->rows + PANEL_ROWS - 1) / PANEL_ROWS, bytes;
-    if (__builtin_mul_overflow(panels, panel_bytes(w->dtype, w->cols), &bytes))
+    if (__builtin_mul_overflow(panels, weight_panel_bytes(w), &bytes))
         return error_no_memory(e);
     w->panels = panels_take(bytes, &w->home);
     if (!w->panels)
@@ -234,8 +264,11 @@ static int choose_dtype(struct exec *x, const struct tensor_info *t, struct weig
     bool kept = quantised || t->dtype == DTYPE_F32 || t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16;
     enum precision wish = exec_precision(x);
     w->dtype = kept ? t->dtype : DTYPE_F32;
-    if (wish == PRECISION_FILE)
+    if (wish == PRECISION_FILE) {
+        w->fixed = !quantised && exec_fixes(x);
+        w->dtype = w->fixed ? DTYPE_F32 : w->dtype;
         return 0;
+    }
     if (quantised)
         return error_param(e, ERROR_BAD_OPTION, "precision",
                            "precision: tensor %s is quantised already (%s); only float weights have a choice",

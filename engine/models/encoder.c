@@ -126,8 +126,10 @@ static int load_tensors(struct tensor_loader *l, struct encoder *m)
         TRY(load_matrix(l, &m->types, m->n_types, embedding, "token_types.weight", 0));
     TRY(load_vector(l, &m->norm.scale, embedding, true, "token_embd_norm.weight", 0));
     TRY(load_vector(l, &m->norm.bias, embedding, false, "token_embd_norm.bias", 0));
+    exec_allow_fixed(l->exec, m->head.kind == HEAD_NONE); /* labels follow from smaller differences */
     for (size_t i = 0; i < m->base.shape.layers; i++)
         TRY(transformer_load_layer(l, &m->options, "blk", i, false, &m->layers[i]));
+    exec_allow_fixed(l->exec, false);
     return head_load(l, &m->head);
 }
 

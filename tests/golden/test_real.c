@@ -13,6 +13,7 @@
 #include "tests/unit/suite.h"
 
 #define COSINE          0.9999
+#define ELEMENT         1e-4 /* of vectors of length 1 */
 #define EQUAL_SENTENCES 0.9
 
 struct loaded {
@@ -80,6 +81,11 @@ static void check_vector(const struct loaded *l, const json_t *c)
     }
     double cosine = dot / sqrt(ours * theirs);
     ck_assert_msg(cosine >= COSINE, "cosine %.8f", cosine);
+    for (size_t i = 0; i < t->n_cols; i++) {
+        double x = (double)t->values[i] / sqrt(ours);
+        double y = json_number_value(json_array_get(expected, i)) / sqrt(theirs);
+        ck_assert_msg(fabs(x - y) <= ELEMENT, "%zu: %.8f, expected %.8f", i, x, y);
+    }
     told_free(t);
     free(ids);
 }

@@ -198,6 +198,110 @@ START_TEST(rounded_weights_meet_rounded_activations)
 }
 END_TEST
 
+/* The lengths of 32 weights times those of 32 activations, summed: what errors of fixed point are parts of.
+ */
+static double products_of_lengths(const float *w, const float *x, size_t cols)
+{
+    double sum = 0;
+    for (size_t i = 0; i < cols; i += 32) {
+        double ww = 0, xx = 0;
+        for (size_t c = i; c < cols && c < i + 32; c++) {
+            ww += (double)w[c] * (double)w[c];
+            xx += (double)x[c] * (double)x[c];
+        }
+        sum += sqrt(ww * xx);
+    }
+    return sum;
+}
+
+static void compare_fixed(struct exec *x, const struct matrix *m, const float *in, size_t longest)
+{
+    float *want = take(longest * m->rows * sizeof *want), *out = take(longest * m->rows * sizeof *out);
+    run(x, m, in, longest, true, want);
+    for (size_t n = longest; n > 0; n -= n > 14 ? 13 : 1) {
+        run(x, m, in, n, true, out);
+        assert_same(out, want, n * m->rows, "fixed", kernels_name(exec_kernels(x)));
+    }
+    for (size_t i = 0; i < longest * m->rows; i++) {
+        const float *w = (const float *)(const void *)m->data + i % m->rows * m->cols;
+        const float *row = in + i / m->rows * m->cols;
+        double exact = (double)m->bias[i % m->rows],
+               size = fabs(exact) + products_of_lengths(w, row, m->cols);
+        for (size_t c = 0; c < m->cols; c++)
+            exact += (double)w[c] * (double)row[c];
+        ck_assert_double_le(fabs((double)want[i] - exact), size * 1.8e-4 + 1e-16);
+    }
+    free(want);
+    free(out);
+}
+
+/* Sums of 31 bits hold the longest of both, along each other: all alike, or one alone. */
+static void longest_floats(float *x, size_t n, size_t cols)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = i / cols % 2 ? 3.0f : i % cols % 32 == 5 ? -7.0f : 0.0f;
+}
+
+START_TEST(fixed_point_is_near_and_the_same_for_any_number_of_rows)
+{
+    static const size_t shapes[][2] = {{1, 1}, {16, 7}, {17, 64}, {33, 2}, {100, 129}, {50, 385}, {40, 1536}};
+    enum { ROWS = 170 };
+    struct sets s;
+    sets_open(&s, false);
+    random_seed(260);
+    for (size_t i = 0; i < 2 * s.count * sizeof shapes / sizeof shapes[0]; i++) {
+        size_t rows = shapes[i / s.count / 2][0], cols = shapes[i / s.count / 2][1];
+        struct exec *x = s.exec[i % s.count];
+        struct matrix m;
+        struct error e;
+        matrix_make(&m, x, DTYPE_F32, rows, cols);
+        float *in = take(ROWS * cols * sizeof *in);
+        random_floats(in, ROWS * cols);
+        if (i / s.count % 2) {
+            longest_floats(in, ROWS * cols, cols);
+            longest_floats((float *)(void *)m.data, rows * cols, cols);
+        }
+        weight_free(&m.w);
+        exec_allow_fixed(x, true);
+        ck_assert_int_eq(weight_pack(x, DTYPE_F32, m.data, rows, cols, &m.w, &e), 0);
+        exec_allow_fixed(x, false);
+        if (m.w.fixed)
+            compare_fixed(x, &m, in, ROWS);
+        free(in);
+        matrix_drop(&m);
+    }
+    sets_close(&s);
+}
+END_TEST
+
+START_TEST(only_floats_of_fast_arithmetic_become_fixed)
+{
+    static const uint8_t zeros[64 * 64 * 4];
+    static const struct {
+        enum dtype dtype;
+        enum arithmetic arithmetic;
+        enum precision precision;
+    } cases[] = {{DTYPE_F32, ARITHMETIC_EXACT, PRECISION_FILE},
+                 {DTYPE_F32, ARITHMETIC_FAST, PRECISION_BF16},
+                 {DTYPE_F32, ARITHMETIC_FAST, PRECISION_Q8},
+                 {DTYPE_Q8_0, ARITHMETIC_FAST, PRECISION_FILE}};
+    struct sets s;
+    sets_open(&s, true);
+    for (size_t i = 0; i < s.count * sizeof cases / sizeof cases[0]; i++) {
+        struct exec *x = s.exec[i % s.count];
+        struct weight w;
+        struct error e;
+        exec_set_arithmetic(x, cases[i / s.count].arithmetic);
+        exec_set_precision(x, cases[i / s.count].precision);
+        exec_allow_fixed(x, true);
+        ck_assert_int_eq(weight_pack(x, cases[i / s.count].dtype, zeros, 64, 64, &w, &e), 0);
+        ck_assert(!w.fixed);
+        weight_free(&w);
+    }
+    sets_close(&s);
+}
+END_TEST
+
 START_TEST(a_precision_that_a_tensor_cannot_have_is_refused_by_name)
 {
     static const uint8_t zeros[64 * 64 * 4];
@@ -846,6 +950,8 @@ int main(void)
     tcase_add_loop_test(c, linear_equals_scalar_on_odd_shapes, 0, DTYPES);
     tcase_add_loop_test(c, linear_equals_scalar_for_any_number_of_rows, 0, DTYPES);
     tcase_add_test(c, rounded_weights_meet_rounded_activations);
+    tcase_add_test(c, fixed_point_is_near_and_the_same_for_any_number_of_rows);
+    tcase_add_test(c, only_floats_of_fast_arithmetic_become_fixed);
     tcase_add_test(c, a_precision_that_a_tensor_cannot_have_is_refused_by_name);
     tcase_add_loop_test(c, extreme_digits_do_not_saturate, 0, DTYPES);
     tcase_add_test(c, int8_blocks_equal_scalars);
