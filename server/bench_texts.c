@@ -9,7 +9,7 @@
 #include "server/bench.h"
 #include "server/command.h"
 
-enum { TEXTS_MAX = 1 << 16, ROUNDS_MAX = 64 };
+enum { TEXTS_MAX = 1 << 16 };
 
 struct texts {
     const char *lines[TEXTS_MAX];
@@ -86,22 +86,17 @@ static int run_round(struct engine *engine, struct engine_model *model, const st
     return status;
 }
 
-static int by_time(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static int measure(struct engine *engine, struct engine_model *model, const struct options *o,
                    const struct texts *texts, struct tally *tally, double *seconds, struct error *e)
 {
-    uint64_t ns[ROUNDS_MAX], first;
-    size_t rounds = o->rounds < ROUNDS_MAX ? o->rounds : ROUNDS_MAX;
-    TRY(run_round(engine, model, o, texts, tally, &first, e));
-    for (size_t i = 0; i < rounds; i++)
-        TRY(run_round(engine, model, o, texts, tally, &ns[i], e));
-    qsort(ns, rounds, sizeof *ns, by_time);
-    *seconds = (double)ns[rounds / 2] / 1e9;
+    double took[BENCH_ROUNDS_MAX];
+    uint64_t ns;
+    TRY(run_round(engine, model, o, texts, tally, &ns, e));
+    for (size_t i = 0; i < o->rounds; i++) {
+        TRY(run_round(engine, model, o, texts, tally, &ns, e));
+        took[i] = (double)ns / 1e9;
+    }
+    *seconds = bench_median(took, o->rounds);
     return 0;
 }
 

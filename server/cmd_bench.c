@@ -1,6 +1,7 @@
 /* cmd_bench.c - `loquat bench`: the speed of reading prompts and of generating, without prefix reuse.
  * Prefill: from submission until the last of the sequences has its first token.  Decode: the tokens that come
- * after that moment, until the last one.  With --texts: bench_texts.c. */
+ * after that moment, until the last one.  Of --rounds behind one that is not timed, in which buffers grow,
+ * the middle figures count.  With --texts: bench_texts.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,18 @@ static double rate(size_t tokens, uint64_t ns)
     return ns ? (double)tokens / ((double)ns / 1e9) : 0;
 }
 
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, by_size);
+    return values[n / 2];
+}
+
 int bench_print(json_t *result, bool as_json, struct error *e)
 {
     const char *key;
@@ -105,17 +118,34 @@ int bench_print(json_t *result, bool as_json, struct error *e)
     return 0;
 }
 
-static int print_result(const struct bench *b, struct engine *engine, struct engine_model *model,
-                        const struct options *o, struct error *e)
+static int measure(struct engine *engine, struct engine_model *model, const struct options *o,
+                   struct bench *b, double *prefill, double *decode, struct error *e)
 {
-    const struct engine_model_info *info = engine_model_info(model);
-    json_t *result = json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:f, s:I}", "model", info->name,
-                               "kernels", engine_kernels(engine), "threads", (int)engine_threads(engine),
-                               "batch", (json_int_t)b->batch, "prompt_tokens", (json_int_t)o->prompt_tokens,
-                               "generate_tokens", (json_int_t)o->generate_tokens, "prefill_tokens_per_second",
-                               rate(b->batch * o->prompt_tokens, b->all_begun_ns - b->submit_ns),
-                               "decode_tokens_per_second", rate(b->after, b->last_ns - b->all_begun_ns),
-                               "peak_memory_bytes", (json_int_t)machine_peak_resident());
+    double read[BENCH_ROUNDS_MAX], written[BENCH_ROUNDS_MAX];
+    TRY(run_jobs(engine, model, o, b, e));
+    for (size_t i = 0; i < o->rounds; i++) {
+        b->begun = b->after = 0;
+        memset(b->started, 0, b->batch * sizeof *b->started);
+        TRY(run_jobs(engine, model, o, b, e));
+        read[i] = rate(b->batch * o->prompt_tokens, b->all_begun_ns - b->submit_ns);
+        written[i] = rate(b->after, b->last_ns - b->all_begun_ns);
+    }
+    *prefill = bench_median(read, o->rounds);
+    *decode = bench_median(written, o->rounds);
+    return 0;
+}
+
+static int run(struct engine *engine, struct engine_model *model, const struct options *o, struct bench *b,
+               struct error *e)
+{
+    double prefill, decode;
+    TRY(measure(engine, model, o, b, &prefill, &decode, e));
+    json_t *result = json_pack(
+        "{s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:f, s:I}", "model", engine_model_info(model)->name, "kernels",
+        engine_kernels(engine), "threads", (int)engine_threads(engine), "batch", (json_int_t)b->batch,
+        "prompt_tokens", (json_int_t)o->prompt_tokens, "generate_tokens", (json_int_t)o->generate_tokens,
+        "prefill_tokens_per_second", prefill, "decode_tokens_per_second", decode, "peak_memory_bytes",
+        (json_int_t)machine_peak_resident());
     return bench_print(result, o->json, e);
 }
 
@@ -138,8 +168,8 @@ int cmd_bench(const struct options *o, struct error *e)
     b.started = calloc(b.batch, sizeof *b.started);
     if (!b.started)
         error_no_memory(e);
-    else if (run_jobs(engine, model, o, &b, e) == 0)
-        status = print_result(&b, engine, model, o, e);
+    else
+        status = run(engine, model, o, &b, e);
     free(b.started);
     engine_close(engine);
     return status < 0 ? 1 : 0;

@@ -96,7 +96,7 @@ def neighbours(o):
 def context(o):
     """Decode speed of one stream as its context grows."""
     def at(n):
-        return bench(o, "--prompt-tokens", n, "--generate-tokens", 32)["decode_tokens_per_second"]
+        return bench(o, "--prompt-tokens", n, "--generate-tokens", 32, "--rounds", 1)["decode_tokens_per_second"]
 
     group = Group("decode tokens/s after a context of")
     lengths = (128, 1024, 4096, 8000)
