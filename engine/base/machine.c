@@ -254,6 +254,23 @@ uint64_t machine_peak_resident(void)
     return proc_field("/proc/self/status", "VmHWM");
 }
 
+/* From the system: what the processor itself says through sysconf() counts all of a large machine's. */
+uint64_t machine_cache(void)
+{
+    enum { USUAL = 32 << 20, CACHES = 8 };
+    unsigned long long largest = 0;
+    for (int i = 0; i < CACHES; i++) {
+        char path[64], line[64], unit = 0;
+        unsigned long long size = 0;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
+        if (!read_line(path, line, sizeof line) || sscanf(line, "%llu%c", &size, &unit) < 1 || size > 1 << 22)
+            continue;
+        size <<= unit == 'M' ? 20 : unit == 'K' ? 10 : 0;
+        largest = size > largest ? size : largest;
+    }
+    return largest > 0 ? largest : USUAL;
+}
+
 /* Buffers, weights and key-value pages of this size are maps of their own: they leave no holes in a heap, and
  * go back to the machine when they are freed.  Said here, the limit does not grow by itself. */
 enum { MAP_FROM = 512 << 10 };

@@ -3,6 +3,7 @@
  * Thread: one at a time; exec_scratch() by the worker that it names. */
 #include <stdlib.h>
 
+#include "engine/base/machine.h"
 #include "engine/kernels/set.h"
 
 enum { ALIGNMENT = 64 };
@@ -21,6 +22,7 @@ struct exec {
     enum precision precision;
     bool fixed_allowed;
     size_t converted;
+    uint64_t weight_bytes, cache_bytes;
     struct scratch shared[EXEC_BUFFERS];
     struct scratch *workers; /* pool_threads() of them */
 };
@@ -32,6 +34,7 @@ int exec_create(const struct kernel_set *set, struct pool *pool, struct exec **o
         return error_no_memory(e);
     x->set = set;
     x->pool = pool;
+    x->cache_bytes = machine_cache();
     x->workers = calloc(pool_threads(pool), sizeof *x->workers);
     if (!x->workers) {
         free(x);
@@ -124,6 +127,16 @@ void exec_count_converted(struct exec *x)
 size_t exec_converted(const struct exec *x)
 {
     return x->converted;
+}
+
+void exec_set_weight_bytes(struct exec *x, uint64_t bytes)
+{
+    x->weight_bytes = bytes;
+}
+
+bool exec_streams_weights(const struct exec *x)
+{
+    return x->weight_bytes > x->cache_bytes;
 }
 
 static void *grow(struct scratch *s, size_t bytes)

@@ -27,7 +27,7 @@ static void multiply(const struct ff_call *c, size_t panel, size_t row, float *s
 {
     for (size_t i = 0; i < c->n_parts; i++) {
         const struct linear_part *p = &c->parts[i];
-        *t = linear_tile_of(&c->in, p->w, p->bias, panel, c->panels, row);
+        *t = linear_tile_of(c->e, &c->in, p->w, p->bias, panel, c->panels, row);
         t->stride = t->out_cols;
         t->out = out + i * t->rows * t->out_cols;
         t->scratch = scratch;

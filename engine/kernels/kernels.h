@@ -91,6 +91,9 @@ void exec_free(struct exec *x);
 struct pool *exec_pool(const struct exec *x);
 const struct kernel_set *exec_kernels(const struct exec *x);
 
+/* Of all the weights that calls to come read, again and again: none until it is called. */
+void exec_set_weight_bytes(struct exec *x, uint64_t bytes);
+
 enum arithmetic { ARITHMETIC_FAST, ARITHMETIC_EXACT };
 void exec_set_arithmetic(struct exec *x, enum arithmetic a); /* ARITHMETIC_FAST until it is called */
 enum arithmetic exec_arithmetic(const struct exec *x);

@@ -28,12 +28,13 @@ struct linear_call {
     atomic_bool failed;
 };
 
-struct linear_tile linear_tile_of(const struct linear_rows *in, const struct weight *w, const float *bias,
-                                  size_t panel, size_t panels, size_t row)
+struct linear_tile linear_tile_of(const struct exec *e, const struct linear_rows *in, const struct weight *w,
+                                  const float *bias, size_t panel, size_t panels, size_t row)
 {
     size_t panels_left = weight_panels(w) - panel, rows_left = in->rows - row;
     struct linear_tile t = {.cols = in->cols, .panel_bytes = weight_panel_bytes(w)};
     t.n_panels = panels_left < panels ? panels_left : panels;
+    t.once = in->rows == 1 && exec_streams_weights(e);
     t.rows = rows_left < LINEAR_TILE_ROWS ? rows_left : LINEAR_TILE_ROWS;
     t.panels = (const uint8_t *)w->panels + panel * t.panel_bytes;
     t.out_cols = w->rows - panel * PANEL_ROWS;
@@ -78,7 +79,7 @@ static void run_tile(struct linear_call *c, const struct linear_part *p, size_t 
     const struct kernel_set *set = exec_kernels(c->e);
     size_t per_tile = panels_per_tile(c, p->w), panel = panel_tile * per_tile;
     size_t row = row_tile * LINEAR_TILE_ROWS;
-    struct linear_tile t = linear_tile_of(&c->in, p->w, p->bias, panel, per_tile, row);
+    struct linear_tile t = linear_tile_of(c->e, &c->in, p->w, p->bias, panel, per_tile, row);
     t.out = p->out + (c->first_row + row) * p->stride + panel * PANEL_ROWS;
     t.stride = p->stride;
     t.add = p->add;

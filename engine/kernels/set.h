@@ -53,6 +53,7 @@ enum { LINEAR_TILE_ROWS = 288 };
 struct linear_tile {
     const uint8_t *panels;
     size_t n_panels, panel_bytes;
+    bool once; /* nothing is gained by keeping the panels in caches behind this tile */
     size_t cols;
     size_t rows;
     size_t out_cols;             /* outputs of these panels that exist: the last panel may be cut */
@@ -298,8 +299,8 @@ int linear_rows_make(struct exec *e, unsigned forms, const struct row_norm *norm
  * out, stride and scratch; how much of the weights a tile should hold. */
 int linear_of_rows(struct exec *e, const struct linear_rows *in, size_t first_row,
                    const struct linear_part *parts, size_t n_parts);
-struct linear_tile linear_tile_of(const struct linear_rows *in, const struct weight *w, const float *bias,
-                                  size_t panel, size_t panels, size_t row);
+struct linear_tile linear_tile_of(const struct exec *e, const struct linear_rows *in, const struct weight *w,
+                                  const float *bias, size_t panel, size_t panels, size_t row);
 void linear_tile_run(const struct kernel_set *set, const struct weight *w, const struct linear_tile *t);
 size_t linear_tile_bytes(struct exec *e, size_t rows, const struct linear_part *parts, size_t n_parts);
 void linear_read_ahead(struct exec *e, size_t rows, const struct linear_part *parts, size_t n_parts);
@@ -311,6 +312,8 @@ static inline size_t weight_panels(const struct weight *w)
 
 /* One more matrix has another precision than in its file.  exec.c */
 void exec_count_converted(struct exec *x);
+/* Whether the weights in use are more than caches hold from one pass over them to the next.  exec.c */
+bool exec_streams_weights(const struct exec *x);
 
 /* Scratch memory, 64-byte aligned, contents undefined; NULL when memory is out.  exec.c */
 float *exec_scratch(struct exec *x, unsigned worker, size_t floats);      /* of one worker, within one loop */

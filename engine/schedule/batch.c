@@ -521,6 +521,7 @@ struct batch_result batch_run(struct batch_runner *r, struct served_model *m, co
     struct batch_result result = {0};
     r->n_picks = r->n_drawn = 0;
     r->vocabulary = m->model->shape.vocabulary;
+    exec_set_weight_bytes(r->exec, m->model->weight_bytes);
     if (gather(r, &m->model->shape, items, n, &b) < 0 || m->model->arch->forward(m->model, r->exec, &b) < 0) {
         fail_items(items, n);
         return result;

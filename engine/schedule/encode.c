@@ -184,6 +184,7 @@ static size_t run_some(struct encode_runner *r, struct served_model *m, const st
     struct encode_batch b;
     size_t rows, cols, masked = 0;
     exec_set_prompt_rows(r->exec, SIZE_MAX, PROMPT_16_BITS);
+    exec_set_weight_bytes(r->exec, m->model->weight_bytes);
     int status = gather(r, m, items, n, &b) < 0 ? -1 : m->model->arch->encode(m->model, r->exec, &b);
     exec_set_prompt_rows(r->exec, 0, PROMPT_24_BITS);
     if (status < 0) {
