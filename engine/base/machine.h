@@ -11,7 +11,7 @@ uint64_t machine_memory_available(void); /* bytes it may still use now */
 uint64_t machine_resident(void);         /* bytes resident now, 0 when unknown */
 uint64_t machine_peak_resident(void);
 uint64_t machine_cache(void); /* bytes of the largest cache of a processor; 32 MiB when unknown */
-void machine_prepare(void); /* how malloc keeps memory; first thing of the program */
-void machine_trim(void);    /* gives freed memory that malloc holds back to the machine */
+void machine_prepare(void);   /* how malloc keeps memory; first thing of the program */
+void machine_trim(void);      /* gives freed memory that malloc holds back to the machine */
 
 #endif
