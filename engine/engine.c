@@ -170,8 +170,10 @@ static int add_model(struct engine *engine, struct engine_model *m, struct error
 int engine_load(struct engine *engine, const char *name, const char *path,
                 const struct engine_model_options *o, struct engine_model **out, struct error *e)
 {
-    const struct loader l = {engine->kernels, exec_arithmetic(engine->exec), engine->options.threads,
-                             engine->options.kv_memory};
+    const struct loader l = {.kernels = engine->kernels,
+                             .arithmetic = exec_arithmetic(engine->exec),
+                             .threads = engine->options.threads,
+                             .kv_memory = engine->options.kv_memory};
     struct engine_model *m;
     TRY(loader_load(&l, name, path, o, &m, e));
     if (add_model(engine, m, e) < 0) {

@@ -47,7 +47,8 @@ unsigned engine_threads(const struct engine *engine);
 
 struct engine_model_options {
     size_t context;      /* tokens of one sequence; 0 = the checkpoint's own */
-    const char *kv_type; /* "f16", "f32" or NULL: f32 for float32 weights, else f16 */
+    const char *kv_type; /* "f16", "bf16", "f32" or NULL: f32 for float weights, else f16 or, where that is
+                            quicker, bf16 */
     /* What float matrices are multiplied as: "f32" or NULL, as the checkpoint has them; "bf16" with bf16
      * activations; "q8": Q8_0 in the int8 block arithmetic.  Refused where they are quantised already, or
      * where there are none. */

@@ -31,17 +31,23 @@ static enum dtype main_dtype(const struct checkpoint *c)
     return best;
 }
 
-static int choose_kv_dtype(const struct checkpoint *c, const char *wish, enum dtype *out, struct error *e)
+/* How keys and values are kept: as wished, or by the weights. */
+static int choose_kv_dtype(const struct checkpoint *c, const char *wish, enum dtype of_quantised,
+                           enum dtype *out, struct error *e)
 {
+    static const enum dtype choices[] = {DTYPE_F16, DTYPE_BF16, DTYPE_F32};
+    static const char *const names[] = {"f16", "bf16", "f32"};
+    *out = dtype_row(main_dtype(c))->block_values == 1 ? DTYPE_F32 : of_quantised;
     if (!wish || !*wish || strcmp(wish, "auto") == 0)
-        *out = dtype_row(main_dtype(c))->block_values == 1 ? DTYPE_F32 : DTYPE_F16;
-    else if (strcmp(wish, "f16") == 0)
-        *out = DTYPE_F16;
-    else if (strcmp(wish, "f32") == 0)
-        *out = DTYPE_F32;
-    else
-        return error_param(e, ERROR_BAD_OPTION, "kv-type", "kv-type must be f16, f32 or auto, not %s", wish);
-    return 0;
+        return 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(wish, names[i]) == 0) {
+            *out = choices[i];
+            return 0;
+        }
+    }
+    return error_param(e, ERROR_BAD_OPTION, "kv-type", "kv-type must be f16, bf16, f32 or auto, not %s",
+                       wish);
 }
 
 static const char *token_text(struct arena *a, const struct tokenizer *t, int32_t id)
@@ -337,7 +343,7 @@ static int build(const struct loader *l, const char *name, const char *path,
     enum precision precision;
     size_t context;
     TRY(arch->shape(c, &shape, e));
-    TRY(choose_kv_dtype(c, o->kv_type, &kv_dtype, e));
+    TRY(choose_kv_dtype(c, o->kv_type, kernels_kv_dtype(l->kernels, l->arithmetic), &kv_dtype, e));
     TRY(choose_precision(o->precision, &precision, e));
     TRY(choose_context(l, &shape, o->context, kv_dtype, &context, e));
     TRY(build_tokenizer(c, shape.vocabulary, &m->vocabulary.tokenizer, e));
@@ -455,7 +461,7 @@ static int check_servable(const struct checkpoint *c, struct checkpoint **adopte
     }
     TRY(names_adopt(c, adopted, arch, e));
     TRY((*arch)->shape(*adopted, shape, e));
-    TRY(choose_kv_dtype(*adopted, NULL, kv_dtype, e));
+    TRY(choose_kv_dtype(*adopted, NULL, DTYPE_F16, kv_dtype, e));
     if (status < 0) {
         *e = why;
         return -1;

@@ -37,8 +37,8 @@ const struct option_row option_table[] = {
      "tokens of one sequence; 0 = the checkpoint's own", RUNS_MODEL | COMMAND_INSPECT},
     {"kv-memory", OPTION_SIZE, FIELD(kv_memory), "0", 0, EXACT, "BYTES",
      "hard ceiling of the key/value pages of all models; 0 = chosen from free memory", RUNS_MODEL},
-    {"kv-type", OPTION_TEXT, FIELD(kv_type), NULL, 0, 0, "TYPE", "f16 or f32; default by the weights",
-     RUNS_MODEL},
+    {"kv-type", OPTION_TEXT, FIELD(kv_type), NULL, 0, 0, "TYPE",
+     "f16, bf16 or f32; default by the weights and the kernel set", RUNS_MODEL},
     {"precision", OPTION_TEXT, FIELD(precision), NULL, 0, 0, "HOW",
      "of float weights: f32, as the checkpoint has them (default); bf16, about twice as fast; q8, less "
      "memory",

@@ -177,27 +177,20 @@ static void add_pages(const struct tiled *h, size_t first_page, size_t end_page)
 
 /* ---- 32 queries and a block of keys ------------------------------------------------------------- */
 
-static void join_or_keep(const struct tiled *h, size_t query, float *part, float max, float sum)
+/* 0 is added at last. */
+static void join_or_keep_group(const struct tiled *h, size_t query, size_t r, size_t n,
+                               const struct key_range *seen, const float *max, const float *sum)
 {
-    for (size_t d = 0; d < h->s.padded; d += GROUP)
+    float *part = h->part + r * h->s.padded;
+    for (size_t d = 0; d < n * h->s.padded; d += GROUP)
         vf_store(part + d, vf_add(vf_load(part + d), vf_set(0.0f)));
-    if (h->s.t->pieces)
-        keep_sums(&h->s, query, part, max, sum);
-    else
-        join_sums(&h->s, query, part, max, sum);
+    join_or_keep(&h->s, query + r, n, seen + r, part, max + r, sum + r);
 }
 
 static void attend_queries(const struct tiled *h, size_t first, size_t n)
 {
-    struct key_range seen[GROUPS * GROUP], all = {ATTENTION_BLOCK, 0};
-    float max[GROUPS * GROUP], sum[GROUPS * GROUP];
-    for (size_t r = 0; r < n; r++) {
-        seen[r] = visible(&h->s, first + r);
-        if (seen[r].from >= seen[r].to)
-            continue;
-        all.from = seen[r].from < all.from ? seen[r].from : all.from;
-        all.to = seen[r].to > all.to ? seen[r].to : all.to;
-    }
+    struct key_range seen[GROUPS * GROUP], all = seen_by(&h->s, first, n, seen);
+    float max[GROUPS * GROUP] = {0}, sum[GROUPS * GROUP] = {0};
     if (all.from >= all.to)
         return;
     size_t first_page = all.from / KV_PAGE_TOKENS, end_page = (all.to + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
@@ -215,9 +208,8 @@ static void attend_queries(const struct tiled *h, size_t first, size_t n)
                      end_page);
     }
     add_pages(h, first_page, end_page);
-    for (size_t r = 0; r < n; r++)
-        if (seen[r].from < seen[r].to)
-            join_or_keep(h, first + r, h->part + r * h->s.padded, max[r], sum[r]);
+    for (size_t r = 0; r < n; r += GROUP)
+        join_or_keep_group(h, first, r, n - r < GROUP ? n - r : GROUP, seen, max, sum);
 }
 
 /* ---- a tile ------------------------------------------------------------------------------------- */

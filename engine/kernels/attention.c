@@ -35,7 +35,8 @@ struct attention_call {
 
 size_t attention_layer_bytes(size_t kv_heads, size_t head_dim, enum dtype kv_dtype)
 {
-    size_t values = kv_heads * (head_dim + attention_padded_dim(head_dim)) * KV_PAGE_TOKENS;
+    size_t dims = attention_key_dim(head_dim, kv_dtype) + attention_padded_dim(head_dim);
+    size_t values = kv_heads * dims * KV_PAGE_TOKENS;
     size_t bytes = values * dtype_row(kv_dtype)->block_bytes;
     return (bytes + 63) / 64 * 64;
 }
@@ -83,6 +84,48 @@ static void store_f16(const struct kernel_set *set, const struct attention_shape
     }
 }
 
+/* Values take no part where they are not seen, but meet a weight of 0 there: they must be finite. */
+static uint16_t finite_bf16(uint16_t value)
+{
+    return (value & 0x7f80) == 0x7f80 ? (value & 0x8000) | 0x7f7f : value;
+}
+
+/* The value after that of an even slot may never come: until it does it is 0. */
+static void store_bf16_value(const struct kernel_set *set, uint16_t *pairs, const float *v, size_t head_dim,
+                             size_t slot)
+{
+    uint16_t rounded[HALF_CHUNK];
+    for (size_t first = 0; first < head_dim; first += HALF_CHUNK) {
+        size_t left = head_dim - first, n = left < HALF_CHUNK ? left : HALF_CHUNK;
+        set->to_bf16(rounded, v + first, n);
+        for (size_t d = 0; d < n; d++) {
+            uint16_t *pair = pairs + 2 * (first + d);
+            pair[slot % 2] = finite_bf16(rounded[d]);
+            if (slot % 2 == 0)
+                pair[1] = 0;
+        }
+    }
+    memset(pairs + 2 * head_dim, 0, 2 * (attention_padded_dim(head_dim) - head_dim) * sizeof *pairs);
+}
+
+static void store_bf16(const struct kernel_set *set, const struct attention_shape *shape, uint16_t *page,
+                       const float *k, const float *v, size_t slot)
+{
+    size_t head_dim = shape->head_dim, padded = attention_padded_dim(head_dim);
+    size_t key_dim = attention_key_dim(head_dim, DTYPE_BF16), head = KV_PAGE_TOKENS * key_dim;
+    uint16_t *values = page + shape->kv_heads * head + slot / 2 * 2 * padded, rounded[HALF_CHUNK];
+    for (size_t h = 0; h < shape->kv_heads; h++) {
+        for (size_t first = 0; first < head_dim; first += HALF_CHUNK) {
+            size_t left = head_dim - first, n = left < HALF_CHUNK ? left : HALF_CHUNK;
+            set->to_bf16(rounded, k + h * head_dim + first, n);
+            for (size_t d = 0; d < n; d += 2)
+                memcpy(page + h * head + (first + d) * KV_PAGE_TOKENS + 2 * slot, rounded + d,
+                       2 * sizeof *page);
+        }
+        store_bf16_value(set, values + h * KV_PAGE_TOKENS * padded, v + h * head_dim, head_dim, slot);
+    }
+}
+
 static void store_page(const struct attention_call *c, const struct attention_span *s, size_t page)
 {
     const struct attention_shape *shape = c->shape;
@@ -96,6 +139,8 @@ static void store_page(const struct attention_call *c, const struct attention_sp
         const float *k = c->k + row * width, *v = c->v + row * width;
         if (shape->kv_dtype == DTYPE_F32)
             store_f32(shape, (float *)(void *)memory, k, v, position - base);
+        else if (shape->kv_dtype == DTYPE_BF16)
+            store_bf16(exec_kernels(c->e), shape, (uint16_t *)(void *)memory, k, v, position - base);
         else
             store_f16(exec_kernels(c->e), shape, (uint16_t *)(void *)memory, k, v, position - base);
     }
@@ -191,6 +236,16 @@ static struct attention_tile tile_of(const struct attention_call *c, const struc
                                    .out = c->out + at};
 }
 
+/* Of a tile, and of joining its pieces. */
+static size_t scratch_floats(const struct attention_call *c, const struct prompt_kernels *way, size_t vectors)
+{
+    size_t head_dim = c->shape->head_dim, join = attention_piece_floats(head_dim, vectors);
+    size_t own = way ? way->attention_scratch_bytes(head_dim, vectors) / sizeof(float)
+                 : c->shape->kv_dtype == DTYPE_BF16 ? attention_pairs_scratch_floats(head_dim, vectors)
+                                                    : attention_scratch_floats(head_dim, vectors);
+    return own > join ? own : join;
+}
+
 static void attention_chunk(void *context, size_t chunk, unsigned worker)
 {
     struct attention_call *c = context;
@@ -199,10 +254,7 @@ static void attention_chunk(void *context, size_t chunk, unsigned worker)
     struct attention_tile t = tile_of(c, i);
     size_t vectors = t.rows * (c->shape->heads / c->shape->kv_heads);
     const struct prompt_kernels *way = way_of(c, i->span);
-    size_t join_floats = attention_scratch_floats(c->shape->head_dim, vectors);
-    size_t own_floats =
-        way ? way->attention_scratch_bytes(c->shape->head_dim, vectors) / sizeof(float) : join_floats;
-    t.scratch = exec_scratch(c->e, worker, own_floats > join_floats ? own_floats : join_floats);
+    t.scratch = exec_scratch(c->e, worker, scratch_floats(c, way, vectors));
     if (!t.scratch) {
         atomic_store(&c->failed, true);
         return;
@@ -212,6 +264,8 @@ static void attention_chunk(void *context, size_t chunk, unsigned worker)
                                          attention_piece_floats(c->shape->head_dim, vectors);
     if (way)
         way->attention(&t);
+    else if (c->shape->kv_dtype == DTYPE_BF16)
+        set->attention_pairs(&t);
     else
         set->attention(&t);
     if (!i->join || atomic_fetch_sub(&i->join->left, 1) > 1)

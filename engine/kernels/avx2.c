@@ -11,13 +11,14 @@
 
 #include "engine/kernels/set.h"
 
-#define KERNEL_SET     kernel_set_avx2
-#define KERNEL_NAME    "avx2"
-#define LINEAR_ROUNDED linear_rounded_by_fma
-#define QUANTISE       quantise
-#define FIXED_KERNELS  NULL
-#define QUERY_ROWS     6
-#define QUERY_VECTORS  1
+#define KERNEL_SET      kernel_set_avx2
+#define KERNEL_NAME     "avx2"
+#define LINEAR_ROUNDED  linear_rounded_by_fma
+#define QUANTISE        quantise
+#define FIXED_KERNELS   NULL
+#define ATTENTION_PAIRS attention_pairs
+#define QUERY_ROWS      6
+#define QUERY_VECTORS   1
 enum { QUANT_ROWS = 4, FLOAT_ROWS = 6, FLOAT_PANELS = 1, FLOAT_MOST_PANELS = 2, SIGNED_DIGITS = true };
 
 #include "engine/kernels/avx2_lanes.inc"

@@ -5,19 +5,22 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/kernels/avx512_pairs.h"
 #include "engine/kernels/set.h"
 
 #include "engine/kernels/avx512_vectors.inc"
 
 typedef __m512i vi;
 
-#define KERNEL_SET     kernel_set_avx512
-#define KERNEL_NAME    "avx512"
-#define LINEAR_ROUNDED linear_rounded
-#define QUANTISE       quantise_row
-#define FIXED_KERNELS  &fixed_kernels_avx512
-#define QUERY_ROWS     12
-#define QUERY_VECTORS  2
+#define KERNEL_SET       kernel_set_avx512
+#define KERNEL_NAME      "avx512"
+#define LINEAR_ROUNDED   linear_rounded
+#define QUANTISE         quantise_row
+#define FIXED_KERNELS    &fixed_kernels_avx512
+#define ATTENTION_PAIRS  attention_by_pairs
+#define MULTIPLIES_PAIRS multiplies_pairs
+#define QUERY_ROWS       12
+#define QUERY_VECTORS    2
 /* 12 rows: their dots and sums, a vector of digits and a few more fill the 32 registers */
 enum { QUANT_ROWS = 12, FLOAT_ROWS = 12, FLOAT_PANELS = 2, FLOAT_MOST_PANELS = 4 };
 
@@ -113,6 +116,8 @@ INLINE void dots_whole(enum digits digits, int zero, bool wide, const uint8_t *w
 
 static void linear_rounded(const struct linear_tile *t);
 static void quantise_row(const float *x, size_t cols, struct quant_block *out, size_t stride);
+static void attention_by_pairs(const struct attention_tile *t);
+static bool multiplies_pairs(void);
 
 #include "engine/kernels/loops.inc"
 
@@ -276,9 +281,22 @@ static NATIVE void linear_rounded_native(const struct linear_tile *t)
     }
 }
 
+static bool multiplies_pairs(void)
+{
+    return __builtin_cpu_supports("avx512bf16");
+}
+
+static void attention_by_pairs(const struct attention_tile *t)
+{
+    if (multiplies_pairs())
+        avx512_attention_pairs(t);
+    else
+        attention_pairs(t);
+}
+
 static void linear_rounded(const struct linear_tile *t)
 {
-    if (__builtin_cpu_supports("avx512bf16"))
+    if (multiplies_pairs())
         linear_rounded_native(t);
     else
         linear_rounded_by_fma(t);

@@ -74,6 +74,7 @@
 enum { PANEL_ROWS = 16, QUANT_BLOCK = 32, ATTENTION_BLOCK = 256 };
 
 struct kernel_set;
+enum arithmetic { ARITHMETIC_FAST, ARITHMETIC_EXACT };
 
 /* The best set that this processor and operating system grant, or the named one.
  * name: NULL, or of a row of select.c; an unknown or unavailable one is an error that says why. */
@@ -81,6 +82,9 @@ const struct kernel_set *kernels_select(const char *name, struct error *e);
 const char *kernels_name(const struct kernel_set *set);
 /* Whether it can compute in exact arithmetic, the same bits as every other such set. */
 bool kernels_exact(const struct kernel_set *set);
+/* How keys and values of quantised models are kept in this arithmetic: DTYPE_F16, or DTYPE_BF16 where
+ * attention over it is quicker. */
+enum dtype kernels_kv_dtype(const struct kernel_set *set, enum arithmetic a);
 /* Row i of the table, or NULL past its end; *why_not is NULL when it can run here. */
 const struct kernel_set *kernels_at(size_t i, const char **name, const char **why_not);
 
@@ -94,7 +98,6 @@ const struct kernel_set *exec_kernels(const struct exec *x);
 /* Of all the weights that calls to come read, again and again: none until it is called. */
 void exec_set_weight_bytes(struct exec *x, uint64_t bytes);
 
-enum arithmetic { ARITHMETIC_FAST, ARITHMETIC_EXACT };
 void exec_set_arithmetic(struct exec *x, enum arithmetic a); /* ARITHMETIC_FAST until it is called */
 enum arithmetic exec_arithmetic(const struct exec *x);
 /* Whether prompt rows get other bits than generated ones: what was computed as one must not stand for the
@@ -225,16 +228,19 @@ void rotary_apply(struct exec *e, const struct rotary *r, float *x, size_t rows,
 
 /* ---- attention over pages ------------------------------------------------------------------- */
 
-/* One layer's part of a page, at byte `offset` from the page's start, values f16 or f32:
+/* One layer's part of a page, at byte `offset` from the page's start, values f16, f32 or bf16:
  *   keys   (kv_heads, head_dim, 32 tokens)    so that a lane is a token
  *   values (kv_heads, 32 tokens, padded)      so that a lane is a dimension; padded: head_dim rounded up to
  *                                             a multiple of 16, zeros behind it
+ * in bf16, zeros where there is no second one:
+ *   keys   (kv_heads, pairs of dimensions, 32 tokens, 2 dimensions)
+ *   values (kv_heads, 16 pairs of tokens, padded, 2 tokens)   finite: what is not becomes the largest number
  * attention_layer_bytes() gives its size. */
 struct attention_shape {
     size_t heads, kv_heads, head_dim;
     float scale;         /* of the scores, usually 1/sqrt(head_dim) */
     size_t window;       /* a query sees this many last positions, itself included; 0 = all before it */
-    enum dtype kv_dtype; /* DTYPE_F16 or DTYPE_F32 */
+    enum dtype kv_dtype; /* DTYPE_F16, DTYPE_F32 or DTYPE_BF16 */
     size_t offset;       /* of this layer in a page, bytes; a multiple of 64 */
     bool all_keys;       /* encoders, cross attention: every query sees the span's n_keys keys; no window */
     /* Added to scaled scores, or NULL: bias[h * (2 * bias_half + 1) + bias_half + clamp(key - query,
@@ -265,6 +271,11 @@ void attention_store(struct exec *e, const struct attention_shape *shape, const 
  * Gimelshein, 2018), from M = -infinity, L = 0, A = 0: M' = max(M, m); L = fma(l, exp(m - M'), L * exp(M -
  * M')); A = fma(acc, exp(m - M'), A * exp(M - M')).  The output is A / L. A query's bits depend only on its
  * position, n_keys and the pages' contents, not on threads: one query's blocks may be computed by several.
+ * Over bf16 pages q * scale and p are rounded to nearest even bf16, as k and v were.  A score adds pairs of
+ * dimensions 2i, 2i + 1 in ascending order, from 0: fma of the odd one, then of the even one.  acc adds pairs
+ * of positions likewise; hidden keys weigh 0, and 0 is added at last.  p is exp_roughly(score - m) of
+ * attention_pairs.inc; l is the sum of rounded p in 16 lanes, pair i in lane i % 16, the odd one first.  What
+ * would be denormal may count as 0.
  * Without keys it gives 0.  -1 when scratch memory is out. */
 int attention(struct exec *e, const struct attention_shape *shape, const struct attention_span *spans,
               size_t n_spans, const float *q, float *out);

@@ -14,13 +14,14 @@ typedef struct {
     int32x4_t q[4];
 } vi;
 
-#define KERNEL_SET     kernel_set_neon
-#define KERNEL_NAME    "neon"
-#define LINEAR_ROUNDED linear_rounded_by_fma
-#define QUANTISE       quantise
-#define FIXED_KERNELS  NULL
-#define QUERY_ROWS     4
-#define QUERY_VECTORS  1
+#define KERNEL_SET      kernel_set_neon
+#define KERNEL_NAME     "neon"
+#define LINEAR_ROUNDED  linear_rounded_by_fma
+#define QUANTISE        quantise
+#define FIXED_KERNELS   NULL
+#define ATTENTION_PAIRS attention_pairs
+#define QUERY_ROWS      4
+#define QUERY_VECTORS   1
 enum { QUANT_ROWS = 4, FLOAT_ROWS = 6, FLOAT_PANELS = 1, FLOAT_MOST_PANELS = 2 };
 
 #define QUADS(i) UNROLL for (int i = 0; i < 4; i++)
@@ -78,6 +79,30 @@ static inline vf vf_load_bf16(const void *p)
         uint16x4_t half;
         memcpy(&half, (const uint8_t *)p + 8 * i, sizeof half);
         v.q[i] = vreinterpretq_f32_u32(vshll_n_u16(half, 16));
+    }
+    return v;
+}
+
+static inline vf vf_load_even_bf16(const void *p)
+{
+    vf v;
+    QUADS(i)
+    {
+        uint32x4_t pairs;
+        memcpy(&pairs, (const uint8_t *)p + 16 * i, sizeof pairs);
+        v.q[i] = vreinterpretq_f32_u32(vshlq_n_u32(pairs, 16));
+    }
+    return v;
+}
+
+static inline vf vf_load_odd_bf16(const void *p)
+{
+    vf v;
+    QUADS(i)
+    {
+        uint32x4_t pairs;
+        memcpy(&pairs, (const uint8_t *)p + 16 * i, sizeof pairs);
+        v.q[i] = vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff0000)));
     }
     return v;
 }

@@ -13,13 +13,14 @@ typedef struct {
     int32_t lane[16];
 } vi;
 
-#define KERNEL_SET     kernel_set_scalar
-#define KERNEL_NAME    "scalar"
-#define LINEAR_ROUNDED linear_rounded_by_fma
-#define QUANTISE       quantise
-#define FIXED_KERNELS  NULL
-#define QUERY_ROWS     4
-#define QUERY_VECTORS  1
+#define KERNEL_SET      kernel_set_scalar
+#define KERNEL_NAME     "scalar"
+#define LINEAR_ROUNDED  linear_rounded_by_fma
+#define QUANTISE        quantise
+#define FIXED_KERNELS   NULL
+#define ATTENTION_PAIRS attention_pairs
+#define QUERY_ROWS      4
+#define QUERY_VECTORS   1
 enum { QUANT_ROWS = 4, FLOAT_ROWS = 4, FLOAT_PANELS = 1, FLOAT_MOST_PANELS = 2 };
 
 #define LANES(i) for (int i = 0; i < 16; i++)
@@ -84,6 +85,24 @@ static inline vf vf_load_bf16(const void *p)
     memcpy(half, p, sizeof half);
     vf v;
     LANES(i) v.lane[i] = bf16_to_f32(half[i]);
+    return v;
+}
+
+static inline vf vf_load_even_bf16(const void *p)
+{
+    uint16_t half[32];
+    memcpy(half, p, sizeof half);
+    vf v;
+    LANES(i) v.lane[i] = bf16_to_f32(half[2 * i]);
+    return v;
+}
+
+static inline vf vf_load_odd_bf16(const void *p)
+{
+    uint16_t half[32];
+    memcpy(half, p, sizeof half);
+    vf v;
+    LANES(i) v.lane[i] = bf16_to_f32(half[2 * i + 1]);
     return v;
 }
 

@@ -190,6 +190,13 @@ bool kernels_exact(const struct kernel_set *set)
     return !set->float_activations;
 }
 
+enum dtype kernels_kv_dtype(const struct kernel_set *set, enum arithmetic a)
+{
+    bool by_tiles = set->prompt && set->prompt->attention; /* of f16 */
+    bool by_pairs = set->multiplies_pairs && set->multiplies_pairs() && !by_tiles;
+    return a == ARITHMETIC_FAST && by_pairs ? DTYPE_BF16 : DTYPE_F16;
+}
+
 const char *kernels_name(const struct kernel_set *set)
 {
     return set->name;

@@ -80,7 +80,7 @@ struct attention_tile {
     const float *q;               /* (rows, heads, head_dim), from the tile's first row and head on */
     float *out;                   /* same shape; not written where there are pieces */
     float *pieces;  /* NULL, or attention_piece_floats() a block: each block's sums, for attention_join() */
-    float *scratch; /* attention_scratch_floats() */
+    float *scratch; /* attention_scratch_floats(), or over bf16 pages attention_pairs_scratch_floats() */
 };
 
 /* Prompt rows against one or two consecutive panels of one weight. */
@@ -140,9 +140,11 @@ struct kernel_set {
     void (*to_f16)(uint16_t *out, const float *x, size_t n);
     void (*to_bf16)(uint16_t *out, const float *x, size_t n); /* and a zero behind an odd n */
     void (*linear_rounded)(const struct linear_tile *t);      /* BF16 panels by bf16 activations */
-    void (*attention)(const struct attention_tile *t);
-    void (*attention_join)(const struct attention_tile *t); /* t->pieces of all its blocks into out */
+    void (*attention)(const struct attention_tile *t);        /* over f16 and f32 pages */
+    void (*attention_pairs)(const struct attention_tile *t);  /* the same over bf16 pages */
+    void (*attention_join)(const struct attention_tile *t);   /* t->pieces of all its blocks into out */
     float (*log_sum_exp)(const float *x, size_t n);
+    bool (*multiplies_pairs)(void);      /* whether the processor has pairs of bf16; NULL: it has not */
     const struct prompt_kernels *prompt; /* of fast arithmetic; NULL: prompt rows are like all others */
     const struct fixed_kernels *fixed;   /* of fast arithmetic, where it pays; NULL: no weight is `fixed` */
 };
@@ -229,6 +231,7 @@ static inline bool dtype_is_quantised(enum dtype dtype)
 void panel_values(enum dtype dtype, const uint8_t *block, size_t r, float *out);
 
 enum { QUERY_ROWS_MAX = 12 }; /* query vectors that a set takes at once */
+enum { PAIR_SLICE = 64 };     /* pairs of a query's dimensions that lie in a row, over bf16 pages */
 
 /* Memory for panels, 64-byte aligned, contents zero; NULL when there is none.  panel_memory.c */
 void *panels_take(size_t bytes, struct panel_slab **home);
@@ -238,6 +241,12 @@ void panels_give_back(struct panel_slab *home); /* NULL is fine */
 static inline size_t attention_padded_dim(size_t head_dim)
 {
     return (head_dim + 15) / 16 * 16;
+}
+
+/* Of a stored key: over bf16 pages dimensions go in whole pairs. */
+static inline size_t attention_key_dim(size_t head_dim, enum dtype kv_dtype)
+{
+    return kv_dtype == DTYPE_BF16 ? (head_dim + 1) / 2 * 2 : head_dim;
 }
 
 /* Sums of values, a maximum and a sum of weights for each query vector of a tile. */
@@ -252,6 +261,16 @@ static inline size_t attention_scratch_floats(size_t head_dim, size_t vectors)
     size_t padded = attention_padded_dim(head_dim);
     size_t handful = QUERY_ROWS_MAX * (head_dim + 2 * ATTENTION_BLOCK + padded);
     return handful + ATTENTION_BLOCK * (head_dim + padded) + attention_piece_floats(head_dim, vectors) + 16;
+}
+
+/* The same over bf16 pages: all queries, then a handful's weights, scores and sums; sums of all vectors. */
+static inline size_t attention_pairs_scratch_floats(size_t head_dim, size_t vectors)
+{
+    size_t slices = (head_dim + 2 * PAIR_SLICE - 1) / (2 * PAIR_SLICE);
+    size_t queries = (vectors + QUERY_ROWS_MAX) * slices * PAIR_SLICE;
+    size_t handful =
+        QUERY_ROWS_MAX * (ATTENTION_BLOCK / 2 + ATTENTION_BLOCK + attention_padded_dim(head_dim));
+    return queries + handful + attention_piece_floats(head_dim, vectors);
 }
 
 /* linear_normed() and feed_forward() for prompt rows, by set->prompt.  linear_prompt.c */

@@ -1,8 +1,8 @@
 /* kernel_once.c - one kernel, one thread, a given number of calls: for counting its instructions and its
- * time. kernel_once SET DTYPE|attention ROWS CALLS DTYPE: linear() of ROWS rows with a 256 x 512 weight.
- * attention: ROWS queries of 4 heads over 512 keys and those before them, f16 pages.  Prints the
- * multiply-adds of a call and the nanoseconds of the fastest.  Called by tests/bench/kernels, under valgrind
- * too: the counts of two numbers of calls differ by the calls alone. */
+ * time. kernel_once SET DTYPE|attention|attention-bf16 ROWS CALLS: linear() of ROWS rows with a 256 x 512
+ * weight. attention: ROWS queries of 4 heads over 512 keys and those before them, f16 or bf16 pages.  Prints
+ * the multiply-adds of a call and the nanoseconds of the fastest.  Called by tests/bench/kernels, under
+ * valgrind too: the counts of two numbers of calls differ by the calls alone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,12 +56,12 @@ static int prepare_weight(struct once *o, const char *dtype)
     return -1;
 }
 
-static int prepare_attention(struct once *o)
+static int prepare_attention(struct once *o, enum dtype kv_dtype)
 {
     o->shape = (struct attention_shape){
-        .heads = HEADS, .kv_heads = HEADS, .head_dim = HEAD_DIM, .scale = 0.125f, .kv_dtype = DTYPE_F16};
+        .heads = HEADS, .kv_heads = HEADS, .head_dim = HEAD_DIM, .scale = 0.125f, .kv_dtype = kv_dtype};
     o->span = (struct attention_span){.rows = o->rows, .first_position = PAST, .pages = o->pages};
-    size_t bytes = attention_layer_bytes(HEADS, HEAD_DIM, DTYPE_F16);
+    size_t bytes = attention_layer_bytes(HEADS, HEAD_DIM, kv_dtype);
     for (size_t i = 0; i < sizeof o->pages / sizeof o->pages[0]; i++) {
         o->pages[i] = aligned_alloc(64, bytes);
         if (!o->pages[i])
@@ -69,6 +69,15 @@ static int prepare_attention(struct once *o)
         fill(o->pages[i], bytes);
     }
     return 0;
+}
+
+static int prepare(struct once *o, const char *what)
+{
+    if (strcmp(what, "attention") == 0)
+        return prepare_attention(o, DTYPE_F16);
+    if (strcmp(what, "attention-bf16") == 0)
+        return prepare_attention(o, DTYPE_BF16);
+    return prepare_weight(o, what);
 }
 
 static double multiply_adds(const struct once *o)
@@ -103,7 +112,7 @@ int main(int argc, char **argv)
         return 2;
     for (size_t i = 0; i < values; i++)
         o.in[i] = (float)(i * 7919 % 2001) / 1000.0f - 1.0f;
-    if ((strcmp(argv[2], "attention") == 0 ? prepare_attention(&o) : prepare_weight(&o, argv[2])) < 0)
+    if (prepare(&o, argv[2]) < 0)
         return 2;
     uint64_t best = UINT64_MAX;
     for (size_t i = 0; i < calls; i++) {

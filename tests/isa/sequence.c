@@ -87,7 +87,22 @@ void sequence_assert_same(const struct sequence *s, const float *a, const float 
 
 static double stored(const struct sequence *s, float value)
 {
-    return (double)(s->shape.kv_dtype == DTYPE_F16 ? f16_to_f32(f32_to_f16(value)) : value);
+    switch (s->shape.kv_dtype) {
+    case DTYPE_F16:
+        return (double)f16_to_f32(f32_to_f16(value));
+    case DTYPE_BF16:
+        return (double)bf16_to_f32(f32_to_bf16(value));
+    default:
+        return (double)value;
+    }
+}
+
+/* Over bf16 pages it is rounded as well. */
+static double scaled_query(const struct sequence *s, float value)
+{
+    if (s->shape.kv_dtype == DTYPE_BF16)
+        return stored(s, value * s->shape.scale);
+    return (double)value * (double)s->shape.scale;
 }
 
 static double plain_bias(const struct attention_shape *a, size_t position, size_t token, size_t head)
@@ -113,8 +128,8 @@ void sequence_attend_plainly(const struct sequence *s, size_t position, size_t h
     for (size_t t = from; t < end; t++) {
         score[t] = 0;
         for (size_t d = 0; d < dim; d++)
-            score[t] += (double)q[d] * stored(s, s->k[(t * a->kv_heads + kv_head) * dim + d]);
-        score[t] = score[t] * (double)a->scale + plain_bias(a, position, t, head);
+            score[t] += scaled_query(s, q[d]) * stored(s, s->k[(t * a->kv_heads + kv_head) * dim + d]);
+        score[t] += plain_bias(a, position, t, head);
         max = fmax(max, score[t]);
     }
     memset(out, 0, dim * sizeof *out);
