@@ -43,9 +43,9 @@ static const char *path_of(int file)
     return path;
 }
 
-static void open_bench(struct bench *b, int file, const struct engine_options *o)
+static void open_bench(struct bench *b, int file, const struct engine_options *o, const char *kv_type)
 {
-    const struct engine_model_options model_options = {.context = 256};
+    const struct engine_model_options model_options = {.context = 256, .kv_type = kv_type};
     struct error e = {0};
     memset(b, 0, sizeof *b);
     ck_assert_msg(engine_open(o, &b->engine, &e) == 0, "%s", e.text);
@@ -121,24 +121,24 @@ static struct engine_options options_of(const char *kernels, const char *arithme
 }
 
 /* Against each prompt alone, read in one piece, without a cache. */
-static void compare_ways(int file, const char *kernels, const char *arithmetic)
+static void compare_ways(int file, const char *kernels, const char *kv_type)
 {
-    struct engine_options o = options_of(kernels, arithmetic);
+    struct engine_options o = options_of(kernels, "fast");
     struct bench alone, b;
     o.prefix_reuse = false;
     o.batch_tokens = 512;
-    open_bench(&alone, file, &o);
+    open_bench(&alone, file, &o, kv_type);
     ask_each(&alone);
 
     o.batch_tokens = 19; /* prompts in pieces that fill no tile, beside streams */
-    open_bench(&b, file, &o);
+    open_bench(&b, file, &o, kv_type);
     ask_all(&b);
     same_answers(&alone, &b, "in a batch, prompts in pieces");
     close_bench(&b);
 
     o.prefix_reuse = true;
     o.batch_tokens = 512;
-    open_bench(&b, file, &o);
+    open_bench(&b, file, &o, kv_type);
     ask_all(&b);
     same_answers(&alone, &b, "in a batch");
     ask_each(&b);
@@ -165,23 +165,31 @@ START_TEST(answers_do_not_depend_on_the_batch_or_the_cache)
         return;
     for (size_t i = 0; kernels_at(i, &name, &why_not); i++)
         if (!why_not && strcmp(name, "openblas") != 0 && is_quick(name, _i))
-            compare_ways(_i, name, "fast");
+            compare_ways(_i, name, NULL);
 }
 END_TEST
 
-START_TEST(exact_arithmetic_gives_the_same_bytes_on_every_set)
+START_TEST(nor_do_they_over_bf16_pages)
+{
+    const char *name, *why_not;
+    for (size_t i = 0; kernels_at(i, &name, &why_not); i++)
+        if (!why_not && strcmp(name, "openblas") != 0)
+            compare_ways(0, name, "bf16");
+}
+END_TEST
+
+/* Every set against the first of them. */
+static void compare_sets(int file, const char *kv_type)
 {
     const char *name, *why_not;
     const struct kernel_set *set;
     struct bench first = {0}, b;
-    if (!has_file(_i))
-        return;
     for (size_t i = 0; (set = kernels_at(i, &name, &why_not)); i++) {
-        if (why_not || !kernels_exact(set) || !is_quick(name, _i))
+        if (why_not || !kernels_exact(set) || !is_quick(name, file))
             continue;
         struct engine_options o = options_of(name, "exact");
         struct bench *now = first.engine ? &b : &first;
-        open_bench(now, _i, &o);
+        open_bench(now, file, &o, kv_type);
         ask_all(now);
         if (now == &first)
             continue;
@@ -191,6 +199,19 @@ START_TEST(exact_arithmetic_gives_the_same_bytes_on_every_set)
     }
     if (first.engine)
         close_bench(&first);
+}
+
+START_TEST(exact_arithmetic_gives_the_same_bytes_on_every_set)
+{
+    if (!has_file(_i))
+        return;
+    compare_sets(_i, NULL);
+}
+END_TEST
+
+START_TEST(so_it_does_over_bf16_pages)
+{
+    compare_sets(0, "bf16");
 }
 END_TEST
 
@@ -209,6 +230,22 @@ START_TEST(an_arithmetic_that_cannot_be_is_refused)
 }
 END_TEST
 
+START_TEST(a_kv_type_that_cannot_be_is_refused)
+{
+    struct engine *engine;
+    struct engine_model *model;
+    struct error e = {0};
+    const struct engine_options o = options_of("scalar", NULL);
+    const struct engine_model_options wish = {.kv_type = "f64"};
+    ck_assert_int_eq(engine_open(&o, &engine, &e), 0);
+    ck_assert_int_eq(engine_load(engine, "m", path_of(0), &wish, &model, &e), -1);
+    ck_assert_int_eq(e.kind, ERROR_BAD_OPTION);
+    ck_assert_str_eq(e.param, "kv-type");
+    ck_assert_ptr_nonnull(strstr(e.text, "f16, bf16, f32 or auto"));
+    engine_close(engine);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("arithmetic");
@@ -218,7 +255,10 @@ int main(void)
         printf("skipped: the default checkpoint (LOQUAT_TEST_MODEL is not set)\n");
     tcase_add_loop_test(c, answers_do_not_depend_on_the_batch_or_the_cache, 0, FILES);
     tcase_add_loop_test(c, exact_arithmetic_gives_the_same_bytes_on_every_set, 0, FILES);
+    tcase_add_test(c, nor_do_they_over_bf16_pages);
+    tcase_add_test(c, so_it_does_over_bf16_pages);
     tcase_add_test(c, an_arithmetic_that_cannot_be_is_refused);
+    tcase_add_test(c, a_kv_type_that_cannot_be_is_refused);
     suite_add_tcase(suite, c);
     return suite_run(suite);
 }
