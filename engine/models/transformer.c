@@ -290,12 +290,18 @@ int transformer_decode(struct transformer_buffers *b, struct exec *e, const stru
     return run_layer(&r, &shape, batch->spans, batch->n_spans, batch->positions, place, batch, x);
 }
 
+/* Activations that meet bf16 weights as bf16 do so in attention too. */
+static enum dtype encoder_kv_dtype(const struct transformer_layer *layer)
+{
+    return layer->self.query.rounded ? DTYPE_BF16 : DTYPE_F32;
+}
+
 /* The spans again, each with pages of our own. */
-static int place_encoder_spans(struct transformer_buffers *b, const struct transformer_options *o,
+static int place_encoder_spans(struct transformer_buffers *b, const struct attention_shape *shape,
                                const struct attention_span *spans, size_t n_spans)
 {
-    size_t page_floats = attention_layer_bytes(o->kv_heads, o->head_dim, DTYPE_F32) / sizeof(float),
-           n_pages = 0;
+    size_t page_bytes = attention_layer_bytes(shape->kv_heads, shape->head_dim, shape->kv_dtype);
+    size_t page_floats = page_bytes / sizeof(float), n_pages = 0;
     for (size_t i = 0; i < n_spans; i++)
         n_pages += (spans[i].rows + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
     TRY(grow_spans(b, n_spans));
@@ -338,12 +344,12 @@ int transformer_encode(struct transformer_buffers *b, struct exec *e, const stru
                                           .kv_heads = o->kv_heads,
                                           .head_dim = o->head_dim,
                                           .scale = o->score_scale,
-                                          .kv_dtype = DTYPE_F32,
+                                          .kv_dtype = encoder_kv_dtype(layer),
                                           .all_keys = true,
                                           .bias = bias,
                                           .bias_half = bias_half};
     TRY(grow_activations(b, o, rows));
-    TRY(place_encoder_spans(b, o, spans, n_spans));
+    TRY(place_encoder_spans(b, &shape, spans, n_spans));
     if (layer->rotary)
         TRY(number_rows(b, spans, n_spans, rows));
     return run_layer(&r, &shape, b->spans, n_spans, b->positions, NULL, NULL, x);
