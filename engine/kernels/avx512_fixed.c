@@ -1,9 +1,8 @@
 /* avx512_fixed.c - products in fixed point (kernels.h) by VNNI's pairs of 16-bit numbers: twice as many as by
  * fma.  Compiled and granted like avx512.c.
  *
- * A tile takes its panels two by two.  Of these, a stretch of columns that fits the first-level cache passes
- * by all rows of the tile, and sums wait in memory from one block of columns to the next: only the dots of
- * one block stay in registers. */
+ * Two panels by six rows: their sums and the dots of one block stay in registers, and what is loaded serves
+ * several of them. */
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -12,27 +11,18 @@
 
 #include "engine/kernels/avx512_vectors.inc"
 
-enum {
-    STEPS = FIXED_BLOCK / 2,
-    STRETCH_BLOCKS = 8,
-    PANELS = 2,
-    RUN_ROWS = 144,                  /* whose sums wait beside a stretch */
-    SUM_FLOATS = PANELS * PANEL_ROWS /* of a row */
-};
+enum { STEPS = FIXED_BLOCK / 2, PANELS = 2, ROWS = FIXED_ROW_GROUP / 2 };
 
 #define ACTIVATION_TOP 32767.0f /* the most that a block of activations is long, as vector */
 
 static void pack_row(const float *x, size_t cols, struct fixed_rows out)
 {
     for (size_t i = 0; i < cols; i += FIXED_BLOCK) {
-        size_t n = cols - i < FIXED_BLOCK ? cols - i : FIXED_BLOCK;
-        vf low = vf_load_n(x + i, n < 16 ? n : 16), high = n > 16 ? vf_load_n(x + i + 16, n - 16) : vf_set(0);
-        float length = sqrtf(vf_fold_add(vf_fma(high, high, vf_mul(low, low))));
+        vf block = vf_load_n(x + i, cols - i < FIXED_BLOCK ? cols - i : FIXED_BLOCK);
+        float length = sqrtf(vf_fold_add(vf_mul(block, block)));
         vf factor = vf_set(length > 0 ? ACTIVATION_TOP / length : 0);
-        __m512i low_q = _mm512_cvtps_epi32(vf_mul(low, factor));
-        __m512i high_q = _mm512_cvtps_epi32(vf_mul(high, factor));
-        _mm256_storeu_si256((void *)out.q, _mm512_cvtsepi32_epi16(low_q));
-        _mm256_storeu_si256((void *)(out.q + 16), _mm512_cvtsepi32_epi16(high_q));
+        __m512i q = _mm512_cvtps_epi32(vf_mul(block, factor));
+        _mm256_storeu_si256((void *)out.q, _mm512_cvtsepi32_epi16(q));
         *out.d = length / ACTIVATION_TOP;
         out.q += FIXED_ROW_GROUP * FIXED_BLOCK;
         out.d += FIXED_ROW_GROUP;
@@ -49,11 +39,11 @@ INLINE __m512i two_of(const int16_t *q, int s)
 
 /* Block b of some rows and panels onto their sums. */
 INLINE void add_block(const struct linear_tile *t, size_t panel, int panels, size_t first, int rows, size_t b,
-                      float *sums)
+                      vf sum[PANELS][ROWS])
 {
     const uint8_t *w = t->panels + panel * t->panel_bytes + b * FIXED_BLOCK_BYTES;
     struct fixed_rows x = fixed_rows_at(t->fixed, t->cols, first, b);
-    __m512i dot[PANELS][FIXED_ROW_GROUP];
+    __m512i dot[PANELS][ROWS];
     UNROLL for (int p = 0; p < panels; p++)
     {
         UNROLL for (int r = 0; r < rows; r++) dot[p][r] = _mm512_setzero_si512();
@@ -72,72 +62,55 @@ INLINE void add_block(const struct linear_tile *t, size_t panel, int panels, siz
     UNROLL for (int p = 0; p < panels; p++)
     {
         vf scale = vf_load((const float *)(const void *)(w + (size_t)p * t->panel_bytes));
-        UNROLL for (int r = 0; r < rows; r++)
-        {
-            float *sum = sums + (size_t)r * SUM_FLOATS + p * PANEL_ROWS;
-            vf factor = vf_mul(scale, vf_set(x.d[r]));
-            vf before = b > 0 ? vf_load(sum) : vf_set(0.0f);
-            vf_store(sum, vf_fma(_mm512_cvtepi32_ps(dot[p][r]), factor, before));
-        }
+        UNROLL for (int r = 0; r < rows; r++) sum[p][r] =
+            vf_fma(_mm512_cvtepi32_ps(dot[p][r]), vf_mul(scale, vf_set(x.d[r])), sum[p][r]);
     }
 }
 
-INLINE void add_stretch(const struct linear_tile *t, size_t panel, int panels, size_t first, int rows,
-                        size_t begin, size_t end, float *sums)
+/* The outputs of a panel, as linear_walk.inc ends them. */
+INLINE void store(const struct linear_tile *t, size_t panel, size_t first, int rows, const vf *sum)
 {
-    for (size_t b = begin; b < end; b++)
-        add_block(t, panel, panels, first, rows, b, sums);
+    size_t col = panel * PANEL_ROWS, left = t->out_cols - col, n = left < PANEL_ROWS ? left : PANEL_ROWS;
+    vf bias = t->bias ? vf_load_n(t->bias + col, n) : vf_set(0.0f);
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        float *out = t->out + (first + (size_t)r) * t->stride + col;
+        vf value = vf_add(sum[r], bias);
+        vf_store_n(out, t->add ? vf_add(vf_load_n(out, n), value) : value, n);
+    }
 }
 
-/* A stretch of blocks onto the sums of a run of rows. */
-INLINE void all_rows(const struct linear_tile *t, size_t panel, int panels, size_t first, size_t rows,
-                     size_t begin, size_t end, float *sums)
+/* Rows of one group. */
+INLINE void some_rows(const struct linear_tile *t, size_t panel, int panels, size_t first, int rows)
+{
+    vf sum[PANELS][ROWS];
+    UNROLL for (int p = 0; p < panels; p++)
+    {
+        UNROLL for (int r = 0; r < rows; r++) sum[p][r] = vf_set(0.0f);
+    }
+    for (size_t b = 0; b < fixed_blocks(t->cols); b++)
+        add_block(t, panel, panels, first, rows, b, sum);
+    UNROLL for (int p = 0; p < panels; p++) store(t, panel + (size_t)p, first, rows, sum[p]);
+}
+
+INLINE void all_rows(const struct linear_tile *t, size_t panel, int panels)
 {
     size_t r = 0;
-    for (; r + FIXED_ROW_GROUP <= rows; r += FIXED_ROW_GROUP)
-        add_stretch(t, panel, panels, first + r, FIXED_ROW_GROUP, begin, end, sums + r * SUM_FLOATS);
-    for (; r + 4 <= rows; r += 4)
-        add_stretch(t, panel, panels, first + r, 4, begin, end, sums + r * SUM_FLOATS);
-    for (; r < rows; r++)
-        add_stretch(t, panel, panels, first + r, 1, begin, end, sums + r * SUM_FLOATS);
-}
-
-static void store_sums(const struct linear_tile *t, size_t panel, size_t panels, size_t first, size_t rows,
-                       const float *sums)
-{
-    for (size_t p = 0; p < panels; p++) {
-        size_t col = (panel + p) * PANEL_ROWS, left = t->out_cols - col;
-        size_t n = left < PANEL_ROWS ? left : PANEL_ROWS;
-        vf bias = t->bias ? vf_load_n(t->bias + col, n) : vf_set(0.0f);
-        for (size_t r = 0; r < rows; r++) {
-            float *out = t->out + (first + r) * t->stride + col;
-            vf sum = vf_add(vf_load(sums + r * SUM_FLOATS + p * PANEL_ROWS), bias);
-            vf_store_n(out, t->add ? vf_add(vf_load_n(out, n), sum) : sum, n);
-        }
-    }
-}
-
-static void run_rows(const struct linear_tile *t, size_t panel, size_t first, size_t rows)
-{
-    _Alignas(64) float sums[RUN_ROWS * SUM_FLOATS];
-    size_t blocks = fixed_blocks(t->cols), panels = t->n_panels - panel < PANELS ? 1 : PANELS;
-    for (size_t begin = 0; begin < blocks; begin += STRETCH_BLOCKS) {
-        size_t end = blocks - begin < STRETCH_BLOCKS ? blocks : begin + STRETCH_BLOCKS;
-        if (panels == PANELS)
-            all_rows(t, panel, PANELS, first, rows, begin, end, sums);
-        else
-            all_rows(t, panel, 1, first, rows, begin, end, sums);
-    }
-    store_sums(t, panel, panels, first, rows, sums);
+    for (; r + ROWS <= t->rows; r += ROWS)
+        some_rows(t, panel, panels, r, ROWS);
+    for (; r + 2 <= t->rows; r += 2)
+        some_rows(t, panel, panels, r, 2);
+    for (; r < t->rows; r++)
+        some_rows(t, panel, panels, r, 1);
 }
 
 static void linear_tile(const struct linear_tile *t)
 {
-    for (size_t first = 0; first < t->rows; first += RUN_ROWS) {
-        size_t rows = t->rows - first < RUN_ROWS ? t->rows - first : RUN_ROWS;
-        for (size_t panel = 0; panel < t->n_panels; panel += PANELS)
-            run_rows(t, panel, first, rows);
-    }
+    size_t panel = 0;
+    for (; panel + PANELS <= t->n_panels; panel += PANELS)
+        all_rows(t, panel, PANELS);
+    if (panel < t->n_panels)
+        all_rows(t, panel, 1);
 }
 
 const struct fixed_kernels fixed_kernels_avx512 = {.pack = pack_row, .linear = linear_tile};

@@ -39,7 +39,7 @@ struct quant_block {
 /* Fixed point (kernels.h).  Rows lie in groups of FIXED_ROW_GROUP: block b of columns of all rows of a group,
  * then block b + 1; room is for whole groups. */
 enum {
-    FIXED_BLOCK = 32,
+    FIXED_BLOCK = 16,
     FIXED_BLOCK_BYTES = PANEL_ROWS * (4 + FIXED_BLOCK * 2), /* of a panel */
     FIXED_ROW_GROUP = 12 /* divides LINEAR_TILE_ROWS; their dots with two panels fill 24 registers */
 };

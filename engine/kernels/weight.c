@@ -124,8 +124,8 @@ INLINE void place_floats(uint8_t *panel, size_t r, const uint8_t *row, size_t co
         memcpy(panel + (i * PANEL_ROWS + r) * size, row + i * size, size);
 }
 
-/* The longest that 32 weights may be, as vector: with 32767 for activations, both rounded, dots stay below
- * 2^31 (Cauchy and Schwarz). */
+/* The longest that a block of weights may be, as vector: with 32767 for activations, both rounded, dots stay
+ * below 2^31 (Cauchy and Schwarz). */
 #define WEIGHT_TOP 65500.0f
 
 static void place_fixed(uint8_t *panel, size_t r, const float *row, size_t cols)
