@@ -45,11 +45,12 @@
  * (set.h: struct prompt_kernels); there too a row's bits depend on that row alone.  Generated rows, and all
  * rows of a set without one, are as in `exact`.
  *
- * Fixed point is one such way (sets with struct fixed_kernels), for the layers of encoders that give nothing
- * but vectors: in blocks of 16 columns w = d * q and x = dx * qx, q and qx of 16 bits and, as vectors of 16,
- * as long as sums of 31 bits allow: |q| <= 65500, |qx| <= 32767.  acc = fma((float)dot(q, qx), d * dx, acc)
- * over ascending blocks from 0, then the bias.  MiniLM's vectors of length 1 are off by less than 4e-5 an
- * element. A panel has, per block, 16 floats d, then for each pair of columns 16 pairs of int16, one a row.
+ * Fixed point is one such way (sets with struct fixed_kernels), for the layers of encoders made for vectors
+ * of length 1 (sentence-transformers' module Normalize): in blocks of 16 columns w = d * q and x = dx * qx,
+ * with q and qx of 16 bits and, as vectors of 16, as long as sums of 31 bits allow: |q| <= 65500, |qx| <=
+ * 32767. acc = fma((float)dot(q, qx), d * dx, acc) over ascending blocks from 0, then the bias. MiniLM's
+ * vectors are off by less than 4e-5 an element.  A panel has, per block, 16 floats d, then for each pair of
+ * columns 16 pairs of int16, one a row.
  *
  * Norms and sums over a row run in 16 virtual lanes (element i into lane i % 16, in order, fma for
  * products), folded 8+8, 4+4, 2+2, 1+1.  exp and the activations are kernels/math.inc's everywhere.

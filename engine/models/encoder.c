@@ -120,13 +120,17 @@ static int load_tensors(struct tensor_loader *l, struct encoder *m)
     const struct tensor_source *s = l->checkpoint->tensors;
     size_t embedding = m->options.embedding;
     size_t positions = s->find(s, "position_embd.weight")->dims[1];
+    bool normalized;
     TRY(load_matrix(l, &m->tokens, m->base.shape.vocabulary, embedding, "token_embd.weight", 0));
     TRY(load_matrix(l, &m->positions, positions, embedding, "position_embd.weight", 0));
     if (m->n_types > 0)
         TRY(load_matrix(l, &m->types, m->n_types, embedding, "token_types.weight", 0));
     TRY(load_vector(l, &m->norm.scale, embedding, true, "token_embd_norm.weight", 0));
     TRY(load_vector(l, &m->norm.bias, embedding, false, "token_embd_norm.bias", 0));
-    exec_allow_fixed(l->exec, m->head.kind == HEAD_NONE); /* labels follow from smaller differences */
+    TRY(config_flag(l->checkpoint, "normalize", false, &normalized, l->error));
+    /* of vectors only directions count where they are made for that; labels follow from smaller differences
+     */
+    exec_allow_fixed(l->exec, m->head.kind == HEAD_NONE && normalized);
     for (size_t i = 0; i < m->base.shape.layers; i++)
         TRY(transformer_load_layer(l, &m->options, "blk", i, false, &m->layers[i]));
     exec_allow_fixed(l->exec, false);

@@ -323,7 +323,6 @@ START_TEST(hidden_states_of_every_dialect)
 {
     const struct dialect_names *d = &dialects[_i];
     struct machine x = machine_create();
-    exec_set_arithmetic(x.exec, ARITHMETIC_EXACT); /* what fast arithmetic loses: tests/isa, tests/golden */
     struct numbers n = make_numbers();
     struct memory_checkpoint *c = make_checkpoint(d, &n, "");
     struct model *m = memory_load(c, x.exec, NULL);
