@@ -68,8 +68,11 @@ def single(o):
         told = bench(o, "--prompt-tokens", 512)
         return {"prefill": told["prefill_tokens_per_second"], "decode": told["decode_tokens_per_second"]}
 
+    def llama():
+        return llama_bench(o, "-p", 512, "-n", 0) | llama_bench(o, "-p", 0, "-n", 64, "-d", 512)
+
     group = Group("one stream, in process, tokens/s")
-    group.run({OURS: ours, LLAMA: lambda: llama_bench(o, "-p", 512, "-n", 64),
+    group.run({OURS: ours, LLAMA: llama,
                OPENVINO: lambda: openvino(o, "prefill", "decode")}, o.rounds)
     return group
 
