@@ -40,7 +40,8 @@ struct linear_tile linear_tile_of(const struct exec *e, const struct linear_rows
     t.out_cols = w->rows - panel * PANEL_ROWS;
     if (t.out_cols > t.n_panels * PANEL_ROWS)
         t.out_cols = t.n_panels * PANEL_ROWS;
-    t.x = in->x + row * in->cols;
+    if (in->x)
+        t.x = in->x + row * in->cols;
     if (in->blocks)
         t.a = in->blocks + row * (in->cols / QUANT_BLOCK);
     if (in->rounded)
