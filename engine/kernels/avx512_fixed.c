@@ -10,6 +10,7 @@
 #include "engine/kernels/set.h"
 
 #include "engine/kernels/avx512_vectors.inc"
+#include "engine/kernels/linear_walk.inc"
 
 enum { STEPS = FIXED_BLOCK / 2, PANELS = 2, ROWS = FIXED_ROW_GROUP / 2 };
 
@@ -67,19 +68,6 @@ INLINE void add_block(const struct linear_tile *t, size_t panel, int panels, siz
     }
 }
 
-/* The outputs of a panel, as linear_walk.inc ends them. */
-INLINE void store(const struct linear_tile *t, size_t panel, size_t first, int rows, const vf *sum)
-{
-    size_t col = panel * PANEL_ROWS, left = t->out_cols - col, n = left < PANEL_ROWS ? left : PANEL_ROWS;
-    vf bias = t->bias ? vf_load_n(t->bias + col, n) : vf_set(0.0f);
-    UNROLL for (int r = 0; r < rows; r++)
-    {
-        float *out = t->out + (first + (size_t)r) * t->stride + col;
-        vf value = vf_add(sum[r], bias);
-        vf_store_n(out, t->add ? vf_add(vf_load_n(out, n), value) : value, n);
-    }
-}
-
 /* Rows of one group. */
 INLINE void some_rows(const struct linear_tile *t, size_t panel, int panels, size_t first, int rows)
 {
@@ -90,7 +78,7 @@ INLINE void some_rows(const struct linear_tile *t, size_t panel, int panels, siz
     }
     for (size_t b = 0; b < fixed_blocks(t->cols); b++)
         add_block(t, panel, panels, first, rows, b, sum);
-    UNROLL for (int p = 0; p < panels; p++) store(t, panel + (size_t)p, first, rows, sum[p]);
+    UNROLL for (int p = 0; p < panels; p++) store_rows(t, panel + (size_t)p, first, rows, sum[p]);
 }
 
 INLINE void all_rows(const struct linear_tile *t, size_t panel, int panels)

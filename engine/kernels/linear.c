@@ -1,9 +1,8 @@
 /* linear.c - cuts a group of matrix products into tiles and hands them to the pool.
  * Activations are brought into the forms that weights want once per group.  A tile is a run of panels, small
  * enough that an unlucky thread leaves little undone, times at most LINEAR_TILE_ROWS rows, which then stay in
- * the second-level cache.  How it is cut never shows in the results: see kernels.h for the order of every
- * sum.
- */
+ * the second-level cache.  How it is cut never shows in the results: see kernels.h for the order of
+ * every sum. */
 #include <stdatomic.h>
 #include <string.h>
 

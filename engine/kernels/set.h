@@ -41,7 +41,7 @@ struct quant_block {
 enum {
     FIXED_BLOCK = 16,
     FIXED_BLOCK_BYTES = PANEL_ROWS * (4 + FIXED_BLOCK * 2), /* of a panel */
-    FIXED_ROW_GROUP = 12 /* divides LINEAR_TILE_ROWS; their dots with two panels fill 24 registers */
+    FIXED_ROW_GROUP = 12 /* divides LINEAR_TILE_ROWS; a kernel takes half of them at once */
 };
 struct fixed_rows {
     int16_t *q; /* FIXED_BLOCK a block */
